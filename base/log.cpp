@@ -1,0 +1,33 @@
+#include "base/log.h"
+
+#include <spdlog/sinks/basic_file_sink.h>
+
+namespace halcyon {
+
+Result<void> log_to_file(const std::string& path) {
+    try {
+        spdlog::set_default_logger(spdlog::basic_logger_mt("halcyond", path));
+    } catch (const spdlog::spdlog_ex& failure) {
+        return Error("cannot open log file '" + path + "': " + failure.what(), ErrorCode::kSystem);
+    }
+    spdlog::flush_on(spdlog::level::info);
+    return {};
+}
+
+bool LogRateLimit::permit(uint64_t* suppressed) {
+    using namespace std::chrono;
+    const int64_t now = duration_cast<nanoseconds>(steady_clock::now().time_since_epoch()).count();
+    int64_t start = window_start_.load(std::memory_order_relaxed);
+    if (now - start >= duration_cast<nanoseconds>(kInterval).count() &&
+        window_start_.compare_exchange_strong(start, now, std::memory_order_relaxed)) {
+        used_.store(0, std::memory_order_relaxed);
+    }
+    if (used_.fetch_add(1, std::memory_order_relaxed) >= kBurst) {
+        suppressed_.fetch_add(1, std::memory_order_relaxed);
+        return false;
+    }
+    *suppressed = suppressed_.exchange(0, std::memory_order_relaxed);
+    return true;
+}
+
+}  // namespace halcyon
