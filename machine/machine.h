@@ -1,0 +1,110 @@
+/// Machine: the VM. Owns the partition, the vCPU threads, the board; holds the run state.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "accel/accelerator.h"
+#include "base/event_loop.h"
+#include "base/result.h"
+#include "machine/machine_config.h"
+#include "machine/run_state.h"
+
+namespace halcyon {
+
+class Board;
+class GuestClockSource;
+class PowerGate;
+class VcpuSet;
+
+/// Told of what happens to the machine. Main thread; each call comes before the completion of the request that
+/// caused it. An observer must not call back into the machine from inside.
+class MachineObserver {
+public:
+    virtual ~MachineObserver() = default;
+    virtual void on_stopped() = 0;  ///< QMP STOP
+    virtual void on_resumed() = 0;  ///< QMP RESUME
+    virtual void on_reset(ShutdownCause cause) = 0;
+    virtual void on_powerdown() = 0;
+    /// SHUTDOWN. The machine may go on (-no-shutdown) or `on_ended` follows.
+    virtual void on_shutdown(ShutdownCause cause) = 0;
+    /// Every vCPU thread is joined and the partition closed: the process should now end. Called once, after
+    /// on_shutdown, and before the completions of the `quit` requests run.
+    virtual void on_ended() = 0;
+};
+
+/// What `query-cpus-fast` and the statistics say of one vCPU.
+struct VcpuInfo {
+    VcpuIndex index;
+    /// The Linux thread id; real, and gone once the machine has ended.
+    pid_t thread_id = 0;
+    /// The state's name: created, paused, running, exited, stopping, stopped.
+    std::string_view state;
+    /// Requests to leave the hypervisor, and how many of those were repeated because no acknowledgement
+    /// came within 10 ms. The second should be 0 for ever.
+    uint64_t kicks = 0;
+    uint64_t rekicks = 0;
+};
+
+/// One virtual machine. Main thread only, all of it. No call blocks: what must wait for vCPUs takes a
+/// completion, called exactly once, on the main thread, possibly before the call returns. Requests are
+/// carried out in order, one at a time, but `quit` overtakes all others: those still waiting then fail.
+class Machine {
+public:
+    using Done = std::function<void(Result<void>)>;
+
+    /// Builds the whole machine: accelerator, partition, memory, devices, firmware, vCPU threads (parked).
+    /// Nothing runs yet. `loop` and `observer` outlive it. Fails with a one-line reason and leaves nothing.
+    static Result<std::unique_ptr<Machine>> create(MachineConfig config, EventLoop& loop, MachineObserver& observer);
+    /// Needs a machine that has ended, or whose vCPUs never left `created`/parked.
+    ~Machine();
+    Machine(const Machine&) = delete;
+    Machine& operator=(const Machine&) = delete;
+
+    /// After the monitors listen: runs the guest unless -S or --preconfig.
+    void start(Done done);
+    /// x-exit-preconfig. Fails outside preconfig.
+    void exit_preconfig(Done done);
+    /// `stop`: completes when every vCPU is parked. Success without effect where there is nothing to stop.
+    void pause(Done done);
+    /// `cont`: fails in internal-error and shutdown ("Resetting the Virtual Machine is required").
+    void resume(Done done);
+    /// `system_reset`: from running it runs on; from any other state it ends in prelaunch, as in QEMU.
+    void reset(Done done);
+    /// `system_powerdown`: presses the ACPI power button. Tells the observer; what the guest does is its own affair.
+    void power_button();
+    /// Ends the machine: kicks all vCPUs, joins them, closes devices and partition, tells the observer, completes.
+    /// May be called again meanwhile. When a vCPU does not leave in time, completes with an Error naming it
+    /// and where its thread is; the end still comes, and is told to the observer, if the vCPU leaves later.
+    void quit(ShutdownCause cause, Done done);
+
+    /// -no-reboot and -no-shutdown, also changed by set-action.
+    void set_no_reboot(bool value) { config_.no_reboot = value; }
+    void set_no_shutdown(bool value) { config_.no_shutdown = value; }
+
+    [[nodiscard]] RunState run_state() const { return run_state_; }
+    [[nodiscard]] bool quitting() const { return !quit_waiters_.empty() || ended_; }
+    [[nodiscard]] const MachineConfig& config() const { return config_; }
+    /// Null for board "none".
+    [[nodiscard]] const Accelerator* accelerator() const { return accelerator_; }
+    [[nodiscard]] std::vector<VcpuInfo> vcpus() const;
+    /// Delivers a non-maskable interrupt to every vCPU (inject-nmi).
+    Result<void> inject_nmi();
+
+private:
+    struct Request;
+
+    Machine(MachineConfig config, EventLoop& loop, MachineObserver& observer);
+    MachineConfig config_;
+    EventLoop& loop_;
+    MachineObserver& observer_;
+    const Accelerator* accelerator_ = nullptr;
+    RunState run_state_ = RunState::kPrelaunch;
+    bool ended_ = false;
+    std::vector<Done> quit_waiters_;
+};
+
+}  // namespace halcyon
