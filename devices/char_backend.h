@@ -19,9 +19,8 @@ class CharFrontend {
 public:
     virtual ~CharFrontend() = default;
 
-    /// How many bytes `receive` takes now; 0 when the device's buffer is full. It stays true until
-    /// the next `receive`: only a guest's reset of the buffer changes it meanwhile, and then
-    /// upward.
+    /// How many bytes `receive` takes now; 0 when the device's buffer is full. A guest that
+    /// reconfigures the device before `receive` comes may lose bytes, as on a wire.
     [[nodiscard]] virtual size_t can_receive() { return 0; }
     /// Input, at most as many bytes as `can_receive` last said. A device drops what exceeds that.
     virtual void receive(std::span<const std::byte> data) { static_cast<void>(data); }
