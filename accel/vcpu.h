@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 
+#include "accel/vcpu_counters.h"
 #include "base/result.h"
 #include "base/types.h"
 
@@ -95,6 +96,10 @@ public:
     /// Tells the vCPU that the calling thread will run it from now on; call before the first `run`,
     /// with the kick signal unblocked and every other asynchronous signal blocked.
     virtual void attach_thread() = 0;
+    /// The calling thread will not run the vCPU any more, and kicks must not signal it: a thread
+    /// that ends calls it, because its id may be given to another. (A kick that comes at the same
+    /// moment may still signal the ended thread's id; accel/run_entry.h says why that is harmless.)
+    virtual void detach_thread() = 0;
 
     /// Runs the guest until something stops it. vCPU's thread only. Never fails: what goes wrong is
     /// kFault.
@@ -109,8 +114,11 @@ public:
     /// Clears the stop word. vCPU's thread only, outside `run`.
     virtual void clear_stop() = 0;
 
+    /// What this vCPU has been doing; null when the backend does not count. Any thread.
+    [[nodiscard]] virtual const VcpuCounters* counters() const { return nullptr; }
+
     /// Register access: vCPU's thread outside `run`, or any one thread while the vCPU's thread is
-    /// parked.
+    /// parked. Whether the vCPU is halted or waits for a start-up IPI is not part of it, and stays.
     virtual Result<VcpuRegisters> registers() = 0;
     virtual Result<void> set_registers(const VcpuRegisters& registers) = 0;
 
