@@ -1,0 +1,97 @@
+#include "daemon/options/option_table.h"
+
+namespace halcyon {
+namespace {
+
+const OptionSpec* find_option(std::string_view name) {
+    for (const OptionSpec& spec : option_table()) {
+        if (spec.name == name || (!spec.alias.empty() && spec.alias == name)) {
+            return &spec;
+        }
+    }
+    return nullptr;
+}
+
+/// Errors are one line, whatever bytes the argument has.
+std::string printable(std::string_view text) {
+    std::string result;
+    for (const char character : text) {
+        const auto byte = static_cast<unsigned char>(character);
+        result += byte < 0x20 || byte == 0x7f ? '?' : character;
+    }
+    return result;
+}
+
+Error invalid(const std::string& message) {
+    return Error(printable(message), ErrorCode::kInvalidArgument);
+}
+
+std::string describe_usage(const OptionSpec& spec) {
+    return "-" + std::string(spec.name) + " takes " + std::string(spec.argument);
+}
+
+Result<void> apply_option(OptionParser& parser, const OptionSpec& spec, const std::string& given,
+                          const std::string& argument) {
+    parser.origin = given + (spec.argument.empty() ? "" : " " + argument);
+    const Result<void> applied = spec.apply(parser, argument);
+    if (applied) {
+        return {};
+    }
+    std::string message = parser.origin + ": " + applied.error().message();
+    if (!spec.argument.empty()) {
+        message += " (" + describe_usage(spec) + ")";
+    }
+    return invalid(message);
+}
+
+/// What needs all options.
+Result<void> finish(OptionParser& parser) {
+    if (!parser.accel_origin.empty() && !parser.machine_accel_origin.empty()) {
+        return invalid(parser.machine_accel_origin + ": names an accelerator, and so does " +
+                       parser.accel_origin);
+    }
+    MachineConfig& machine = parser.options.machine;
+    if (machine.accelerators.empty()) {
+        machine.accelerators.assign(parser.built_in.begin(), parser.built_in.end());
+    }
+    const Result<void> chardevs = finish_chardevs(parser);
+    if (!chardevs) {
+        return invalid(chardevs.error().message());
+    }
+    return {};
+}
+
+}  // namespace
+
+Result<Options> parse_command_line(std::span<const char* const> arguments,
+                                   std::span<const Accelerator* const> built_in) {
+    OptionParser parser;
+    parser.built_in = built_in;
+    parser.options.machine.firmware_path = kDefaultFirmware;
+    for (size_t index = 0; index < arguments.size(); ++index) {
+        const std::string given = arguments[index];
+        if (given.size() < 2 || given[0] != '-') {
+            return invalid("'" + given + "': not an option; they begin with '-', see -help");
+        }
+        const std::string_view name = std::string_view(given).substr(given[1] == '-' ? 2 : 1);
+        const OptionSpec* spec = find_option(name);
+        if (spec == nullptr) {
+            return invalid(given + ": unknown option, see -help");
+        }
+        std::string argument;
+        if (!spec->argument.empty()) {
+            if (++index == arguments.size()) {
+                return invalid(given + ": its argument is missing (" + describe_usage(*spec) + ")");
+            }
+            argument = arguments[index];
+        }
+        TRY(apply_option(parser, *spec, given, argument));
+        if (parser.options.information) {
+            return std::move(parser.options);
+        }
+    }
+    TRY(finish(parser));
+    return std::move(parser.options);
+}
+
+}  // namespace halcyon

@@ -1,0 +1,91 @@
+/// Options: everything the command line says.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "accel/accelerator.h"
+#include "base/result.h"
+#include "machine/machine_config.h"
+
+namespace halcyon {
+
+/// -chardev null
+struct NullChardevOptions {};
+
+/// -chardev socket: a Unix socket. An inherited descriptor replaces the path.
+struct SocketChardevOptions {
+    std::string path;
+    /// In the abstract name space; without `tight` the name is padded with zeroes to its full
+    /// length, as QEMU's older versions did.
+    bool abstract = false;
+    bool tight = true;
+    /// A descriptor inherited from the parent: a listening socket (server) or a connected one; -1
+    /// for none.
+    int fd = -1;
+    bool server = false;
+    /// A server's start-up waits for its first client.
+    bool wait = false;
+};
+
+/// -chardev stdio
+struct StdioChardevOptions {
+    /// The terminal's interrupt and quit characters make signals.
+    bool signals = true;
+};
+
+/// -chardev file: output only.
+struct FileChardevOptions {
+    std::string path;
+    bool append = false;
+};
+
+/// -chardev pty
+struct PtyChardevOptions {};
+
+struct ChardevOptions {
+    std::string id;
+    /// The option it came from, for errors: "-serial stdio".
+    std::string origin;
+    std::variant<NullChardevOptions, SocketChardevOptions, StdioChardevOptions, FileChardevOptions,
+                 PtyChardevOptions>
+        kind;
+};
+
+/// A QMP monitor (-mon mode=control, -qmp).
+struct MonitorOptions {
+    std::string chardev_id;
+    bool pretty = false;
+};
+
+struct Options {
+    /// Complete but for the character back ends, which are named by `serial` and `debugcon`.
+    MachineConfig machine;
+    std::vector<ChardevOptions> chardevs;
+    std::vector<MonitorOptions> monitors;
+    /// -serial in order: the back end's id, or nothing for a port left out.
+    std::vector<std::optional<std::string>> serial;
+    std::optional<std::string> debugcon;
+    /// -pidfile and -D; empty without.
+    std::string pidfile;
+    std::string log_file;
+    /// -name process=; empty without.
+    std::string process_name;
+    bool daemonize = false;
+    /// -help, -version and the like: print this, exit 0, do nothing else.
+    std::optional<std::string> information;
+};
+
+/// The firmware without -bios: where Debian's package seabios puts it.
+inline constexpr const char* kDefaultFirmware = "/usr/share/seabios/bios.bin";
+
+/// Reads the arguments (without the program's name). `built_in` are the accelerators that `-accel`
+/// can name, in their default order. Creates and opens nothing. The Error is one line: the option
+/// as given, what is wrong with it, and what it takes.
+[[nodiscard]] Result<Options> parse_command_line(std::span<const char* const> arguments,
+                                                 std::span<const Accelerator* const> built_in);
+
+}  // namespace halcyon
