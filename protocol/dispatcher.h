@@ -72,6 +72,8 @@ struct Request {
 struct BadRequest {
     QmpError error;
     std::optional<Json> id;
+    /// Meant to be out of band, and answered at once.
+    bool out_of_band = false;
 };
 
 /// Checks requests in QEMU's order and words, and runs commands. Stateless but for the switch that
@@ -103,8 +105,8 @@ public:
     [[nodiscard]] const CommandEntry* find(std::string_view name) const;
 
 private:
-    [[nodiscard]] std::optional<QmpError> check(const CommandEntry& entry,
-                                                const Request& request) const;
+    [[nodiscard]] std::optional<QmpError> refusal(const CommandEntry* entry, const Request& request,
+                                                  bool negotiated) const;
 
     std::span<const CommandEntry> table_;
     CommandContext& context_;

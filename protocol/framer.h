@@ -35,6 +35,9 @@ public:
     void clear();
 
 private:
+    /// An emptied buffer of more than this is given back.
+    static constexpr size_t kSpareBytes = 4096;
+
     JsonReader reader_;
     std::string buffer_;
     size_t position_ = 0;

@@ -72,6 +72,7 @@ private:
     [[nodiscard]] size_t plain_string_bytes(std::string_view bytes) const;
     [[nodiscard]] JsonTokenKind kind_of_state() const;
     void recover(std::string_view& input);
+    void drop_partial();
 
     State state_ = State::kStart;
     char quote_ = '"';

@@ -66,9 +66,7 @@ class ReplySink {
 public:
     using Receiver = std::function<void(ReplyValue)>;
 
-    /// Answers go to `receiver`; `listed` are the error classes of the command's schema entry.
-    explicit ReplySink(Receiver receiver, ErrorClassSet listed = 0)
-        : receiver_(std::move(receiver)), listed_(listed) {}
+    explicit ReplySink(Receiver receiver) : receiver_(std::move(receiver)) {}
     ReplySink(ReplySink&& other) noexcept
         : receiver_(std::exchange(other.receiver_, nullptr)), listed_(other.listed_) {}
     ReplySink& operator=(ReplySink&& other) noexcept;
@@ -85,6 +83,9 @@ public:
     /// Success with a result that was encoded beforehand.
     void operator()(WireText text) { answer(text); }
 
+    /// The error classes of the command's schema entry, which an Error may turn into.
+    void list_error_classes(ErrorClassSet listed) { listed_ = listed; }
+
     /// Whether an answer is still owed.
     [[nodiscard]] bool pending() const { return receiver_ != nullptr; }
 
@@ -92,7 +93,7 @@ private:
     void answer(ReplyValue value);
 
     Receiver receiver_;
-    ErrorClassSet listed_;
+    ErrorClassSet listed_ = 0;
 };
 
 /// A ReplySink that takes a T (void, or a type with nlohmann's `to_json`), for the handlers of

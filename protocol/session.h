@@ -104,23 +104,26 @@ private:
     void process();
     void accept(Frame frame);
     void run_next();
-    void run(Request request);
-    void answer(ReplyValue value, const std::optional<Json>& id, bool out_of_band);
-    void send_reply(const ReplyValue& value, const std::optional<Json>& id);
-    void send_message(const Json& message);
-    [[nodiscard]] bool queue_full() const;
-    [[nodiscard]] bool dropped_by_quit(const QueuedRequest& request) const;
+    void run(QueuedRequest queued, bool out_of_band);
+    [[nodiscard]] ReplySink make_sink(std::optional<Json> id, bool out_of_band);
+    void answer(const ReplyValue& value, const std::optional<Json>& id, bool out_of_band);
+    [[nodiscard]] std::string encode_reply(const ReplyValue& value,
+                                           const std::optional<Json>& id) const;
+    void send_message(std::string message);
+    [[nodiscard]] std::string encode(const Json& value) const;
+    [[nodiscard]] bool dropped_by_quit(const QueuedRequest& queued) const;
 
     Dispatcher& dispatcher_;
     SessionConfig config_;
-    SendFunction send_;
+    std::shared_ptr<const SendFunction> send_;  ///< shared, to outlive a call that destroys us
     std::function<void()> input_callback_;
 
     Framer framer_;
     std::deque<QueuedRequest> queue_;
     std::shared_ptr<Anchor> anchor_;
-    bool running_ = false;     ///< an in-band command has not answered yet
-    bool processing_ = false;  ///< `process` is on the stack
+    bool running_ = false;        ///< an in-band command has not answered yet
+    bool processing_ = false;     ///< `process` is on the stack
+    bool input_blocked_ = false;  ///< reading stopped, and the callback is owed
     bool closed_ = false;
     bool negotiated_ = false;
     bool oob_enabled_ = false;
