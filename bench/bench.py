@@ -1,0 +1,394 @@
+#!/usr/bin/env python3
+"""Measures Halcyon side by side with QEMU and with the bare kernel interface, and prints a table.
+
+    bench.py --halcyond BINARY --tools DIRECTORY [--quick] [--json FILE] [WORD...]
+
+Each figure stands beside another one measured in the same run, in turns (A B B A ...), and what counts is
+the ratio of the medians: absolute numbers depend on the machine and its load. What is not installed is
+skipped with a word; nothing is installed. With WORDs only the figures whose name has one are measured.
+
+Exits with 0 unless something could not be measured that should have been. An expectation that was missed
+is told in the table, and is no error.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "tests" / "qmp"))
+import guests  # noqa: E402
+from qmp_client import QmpClient  # noqa: E402
+
+NO_QEMU = "skipped: qemu-system-x86_64 is not installed"
+NO_KVM = "skipped: /dev/kvm cannot be opened"
+
+
+class Skipped(Exception):
+    """The figure cannot be had here, and need not be."""
+
+
+class Bench:
+    """What the figures share: where things are, how long to measure, and the rows of the table."""
+
+    def __init__(self, options):
+        self.halcyond = options.halcyond
+        self.tools = pathlib.Path(options.tools)
+        self.qemu = shutil.which(options.qemu)
+        self.quick = options.quick
+        self.rows = []
+        self.failures = []
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="halcyon-bench-"))
+        self.kvm = _can_open("/dev/kvm")
+        self.firmware = {}
+        for name, image in (("halted", guests.halt_loop()), ("busy", guests.on_all_vcpus("pio")),
+                            ("idle", guests.on_all_vcpus("hlt"))):
+            path = self.directory / f"{name}.bin"
+            path.write_bytes(image)
+            self.firmware[name] = str(path)
+
+    def close(self):
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def command(self, program, firmware, vcpus=1, memory=128):
+        """The same VM for both programs, each on the best accelerator it has."""
+        accelerator = "kvm" if self.kvm else "soft" if program == self.halcyond else "tcg"
+        return [program, "-accel", accelerator, "-smp", str(vcpus), "-m", str(memory),
+                "-nodefaults", "-display", "none", "-bios", self.firmware[firmware]]
+
+    def need_qemu(self):
+        if self.qemu is None:
+            raise Skipped(NO_QEMU)
+
+    def need_kvm(self):
+        if not self.kvm:
+            raise Skipped(NO_KVM)
+
+    def tool(self, name, *arguments):
+        """Runs one of the C++ tools; the object it prints."""
+        result = subprocess.run([str(self.tools / name), *map(str, arguments)], check=False,
+                                capture_output=True, text=True, timeout=120)
+        if result.returncode != 0:
+            raise RuntimeError((result.stderr.strip() or f"exit status {result.returncode}")
+                               .splitlines()[-1])
+        return json.loads(result.stdout)
+
+    def row(self, name, ours, beside, unit, beside_name, ratio, expected=None, met=None, note=""):
+        self.rows.append({"figure": name, "halcyon": ours, "beside": beside, "unit": unit,
+                          "beside_name": beside_name, "ratio": ratio, "expected": expected,
+                          "met": met, "note": note})
+
+    def skipped(self, name, why):
+        self.rows.append({"figure": name, "skipped": why})
+
+
+class RunningVm:
+    """A VM that stays up while it is measured, with a monitor at `socket`."""
+
+    def __init__(self, bench, program, firmware, vcpus=1, memory=128):
+        self.socket = str(bench.directory / f"{os.path.basename(program)}-{time.monotonic_ns()}")
+        self.process = subprocess.Popen(
+            [*bench.command(program, firmware, vcpus, memory), "-qmp",
+             f"unix:{self.socket},server=on,wait=off"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        QmpClient.connect_when_listening(self.socket, 10.0, self.process).negotiate().close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def _can_open(path):
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
+
+def in_turns(rounds, first, second):
+    """Calls both by turns, the order swapped each time; two lists of results."""
+    results = ([], [])
+    for number in range(rounds):
+        for which in ((0, 1) if number % 2 == 0 else (1, 0)):
+            results[which].append((first, second)[which]())
+    return results
+
+
+def median_of(results, key):
+    return statistics.median(result[key] for result in results)
+
+
+def life(bench):
+    """(a) exec to greeting and (c) quit to gone, of a VM whose guest keeps a vCPU busy."""
+    bench.need_qemu()
+    rounds = 15 if bench.quick else 60
+    monitor = ["-chardev", "socket,id=m,fd=@FD@,server=on,wait=off", "-mon",
+               "chardev=m,mode=control"]
+
+    def one(program):
+        return lambda: bench.tool("vm_life", 20, *bench.command(program, "busy"), *monitor)
+
+    one(bench.halcyond)(), one(bench.qemu)()  # the page cache
+    ours, theirs = in_turns(rounds, one(bench.halcyond), one(bench.qemu))
+    for key, name, wanted in (("greeting_us", "exec to QMP greeting", 5.0),
+                              ("quit_reply_us", "quit sent to its reply", None),
+                              ("quit_gone_us", "quit sent to process gone", 3.0)):
+        mine, other = median_of(ours, key), median_of(theirs, key)
+        bench.row(name, mine / 1000, other / 1000, "ms", "QEMU", other / mine,
+                  None if wanted is None else f">= {wanted:g}x sooner",
+                  None if wanted is None else other / mine >= wanted,
+                  "QEMU answers before it stops" if key == "quit_reply_us" else "")
+
+
+def round_trips(bench):
+    """(b) query-status round trips per second."""
+    bench.need_qemu()
+    rounds, seconds = (5, 0.3) if bench.quick else (9, 0.8)
+    with RunningVm(bench, bench.halcyond, "halted") as ours, \
+            RunningVm(bench, bench.qemu, "halted") as theirs:
+        for mode, name, wanted in (("ping-pong", "QMP ping-pong", 5.0),
+                                   ("pipelined", "QMP pipelined (64)", None)):
+            mine, other = in_turns(rounds,
+                                   lambda m=mode: bench.tool("qmp_load", ours.socket, m, seconds),
+                                   lambda m=mode: bench.tool("qmp_load", theirs.socket, m, seconds))
+            a, b = median_of(mine, "per_second"), median_of(other, "per_second")
+            bench.row(name, a, b, "/s", "QEMU", a / b, None if wanted is None else f">= {wanted:g}x",
+                      None if wanted is None else a / b >= wanted)
+
+
+def client_limit(bench):
+    """What the load client and the kernel's sockets allow: an echo at the other end of a socket."""
+    rounds, seconds = (3, 0.3) if bench.quick else (5, 0.8)
+    path = str(bench.directory / "echo")
+    echo = subprocess.Popen([str(bench.tools / "qmp_load"), path, "serve", "0"])
+    try:
+        deadline = time.monotonic() + 5
+        while not os.path.exists(path) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        with RunningVm(bench, bench.halcyond, "halted") as ours:
+            mine, limit = in_turns(
+                rounds, lambda: bench.tool("qmp_load", ours.socket, "ping-pong", seconds),
+                lambda: bench.tool("qmp_load", path, "ping-pong", seconds))
+    finally:
+        echo.terminate()
+        echo.wait()
+    a, b = median_of(mine, "per_second"), median_of(limit, "per_second")
+    bench.row("QMP ping-pong, client's limit", a, b, "/s", "canned replies", a / b,
+              note="how near the server is to doing nothing at all")
+
+
+def idle_memory(bench):
+    """(d) PSS of an idle VM, without what backs guest RAM."""
+    bench.need_qemu()
+    memory = 256
+
+    def one(program, vcpus):
+        def measure():
+            with RunningVm(bench, program, "halted", vcpus, memory) as vm:
+                time.sleep(0.2)
+                return {"pss": pss_beyond_ram(vm.process.pid, memory)}
+        return measure
+
+    for vcpus in (1, 4):
+        ours, theirs = in_turns(3 if bench.quick else 7, one(bench.halcyond, vcpus),
+                                one(bench.qemu, vcpus))
+        mine, other = median_of(ours, "pss"), median_of(theirs, "pss")
+        bench.row(f"PSS beyond guest RAM, {vcpus} vCPU", mine, other, "KiB", "QEMU", other / mine,
+                  ">= 6x less", other / mine >= 6)
+
+
+def pss_beyond_ram(pid, memory_mib):
+    """smaps_rollup's PSS less that of the mappings large enough to be guest RAM. KiB."""
+    total = 0
+    for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            total = int(line.split()[1])
+    ram = 0
+    size = 0
+    for line in pathlib.Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        if line.startswith("Size:"):
+            size = int(line.split()[1])
+        elif line.startswith("Pss:") and size >= memory_mib * 1024 * 9 // 10:
+            ram += int(line.split()[1])
+    return total - ram
+
+
+def exits(bench):
+    """(e) a port exit against a bare KVM_RUN loop."""
+    bench.need_kvm()
+    result = bench.tool("exit_cost", *((25, 4000) if bench.quick else (80, 10000)))
+    bench.row("PIO exit through the Vcpu", result["accel_ns"], result["bare_ns"], "ns",
+              "bare KVM_RUN", result["accel_ratio"], "<= 1.05x", result["accel_ratio"] <= 1.05)
+    bench.row("PIO exit through the port bus", result["bus_ns"], result["bare_ns"], "ns",
+              "bare KVM_RUN", result["bus_ratio"], "<= 1.05x", result["bus_ratio"] <= 1.05)
+
+
+def kicks(bench):
+    """(f) kick to stopped in process, beside plain threads that are signalled."""
+    seconds = 0.6 if bench.quick else 3.0
+    for accelerator in ("kvm", "soft"):
+        for load in ("idle", "busy"):
+            for vcpus in (1, 2, 8, 64):
+                name = f"kick to stopped, {accelerator}, {vcpus} {load}"
+                if accelerator == "kvm" and not bench.kvm:
+                    bench.skipped(name, NO_KVM)
+                    continue
+                guarded(bench, name, lambda: kick_rows(bench, name, accelerator, load, vcpus,
+                                                       seconds))
+
+
+def kick_rows(bench, name, accelerator, load, vcpus, seconds):
+    result = bench.tool("kick_latency", accelerator, bench.firmware[load], vcpus, seconds,
+                        "idle" if load == "idle" else "busy")
+    note = f"{result['count']} stops" + (f", {result['rekicks']} re-kicks"
+                                         if result["rekicks"] else "")
+    for key, label in (("median_us", "median"), ("p999_us", "p99.9")):
+        bench.row(f"{name}, {label}", result[key], result["floor_" + key], "us", "plain threads",
+                  result[key] / result["floor_" + key],
+                  note=note if key == "median_us" else "")
+
+
+def stop_round_trips(bench):
+    """(f) the same through QMP: stop sent to its reply."""
+    bench.need_qemu()
+    rounds, seconds = (2, 0.5) if bench.quick else (5, 1.0)
+    for vcpus in (1, 8):
+        with RunningVm(bench, bench.halcyond, "busy", vcpus) as ours, \
+                RunningVm(bench, bench.qemu, "busy", vcpus) as theirs:
+            for vm in (ours, theirs):  # Only the one under measurement shall be busy.
+                set_running(vm, False)
+            mine, other = in_turns(rounds, lambda: measured_stop(bench, ours, seconds),
+                                   lambda: measured_stop(bench, theirs, seconds))
+        for key, label in (("median_us", "median"), ("p999_us", "p99.9")):
+            a, b = median_of(mine, key), median_of(other, key)
+            bench.row(f"QMP stop to reply, {vcpus} busy, {label}", a, b, "us", "QEMU", b / a)
+
+
+def measured_stop(bench, vm, seconds):
+    set_running(vm, True)
+    result = bench.tool("qmp_load", vm.socket, "stop-cont", seconds)
+    set_running(vm, False)
+    return result
+
+
+def set_running(vm, running):
+    client = QmpClient.connect(vm.socket, 10).negotiate()
+    client.command("cont" if running else "stop")
+    client.close()
+
+
+FIGURES = [("start and quit", life), ("QMP round trips", round_trips),
+           ("QMP client limit", client_limit), ("memory", idle_memory), ("exits", exits),
+           ("stop through QMP", stop_round_trips), ("kicks", kicks)]
+
+
+def guarded(bench, name, function):
+    """Runs a measurement; what goes wrong is a row of its own and a failure of the whole."""
+    try:
+        function()
+    except Skipped as reason:
+        bench.skipped(name, str(reason))
+    except Exception as error:  # one figure's failure must not cost the others
+        bench.failures.append(f"{name}: {error}")
+        bench.skipped(name, f"FAILED: {error}")
+
+
+def number(value):
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def print_table(bench):
+    header = ("figure", "halcyon", "beside it", "", "ratio", "expected", "")
+    lines = [header]
+    for row in bench.rows:
+        if "skipped" in row:
+            lines.append((row["figure"], row["skipped"], "", "", "", "", ""))
+            continue
+        verdict = {None: row["note"], True: "met", False: "MISSED"}[row["met"]]
+        lines.append((row["figure"], f"{number(row['halcyon'])} {row['unit']}",
+                      f"{number(row['beside'])} {row['unit']}", row["beside_name"],
+                      f"{row['ratio']:.2f}x", row["expected"] or "", verdict))
+    full = [line for line in lines if line[2]]
+    widths = [max(len(line[column]) for line in full) for column in range(7)]
+    widths[0] = max(len(line[0]) for line in lines)
+    for line in lines:
+        if line[2]:
+            print("  ".join([line[0].ljust(widths[0]), line[1].rjust(widths[1]),
+                             line[2].rjust(widths[2]), line[3].ljust(widths[3]),
+                             line[4].rjust(widths[4]), line[5].ljust(widths[5]), line[6]]).rstrip())
+        else:
+            print(f"{line[0].ljust(widths[0])}  {line[1]}")
+    judged = [row for row in bench.rows if row.get("met") is not None]
+    missed = [row["figure"] for row in judged if not row["met"]]
+    print(f"\n{len(judged) - len(missed)} of {len(judged)} expectations met"
+          + (f"; missed: {', '.join(missed)}" if missed else ""))
+
+
+def environment(bench):
+    def version(program):
+        if program is None:
+            return None
+        result = subprocess.run([program, "-version"], capture_output=True, text=True, check=False)
+        return (result.stdout.splitlines() or [""])[0]
+
+    model = next((line.split(":", 1)[1].strip() for line in
+                  pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+                  if line.startswith("model name")), "")
+    return {"date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "cpu": model,
+            "cpus": os.cpu_count(), "kernel": platform.release(), "quick": bench.quick,
+            "load": os.getloadavg()[0], "halcyon": version(bench.halcyond),
+            "qemu": version(bench.qemu), "accelerator": "kvm" if bench.kvm else "soft and tcg"}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--halcyond", default=os.environ.get("HALCYOND"), help="the daemon")
+    parser.add_argument("--tools", help="where the C++ tools were built (beside the daemon: ../bench)")
+    parser.add_argument("--qemu", default="qemu-system-x86_64")
+    parser.add_argument("--quick", action="store_true", help="under two minutes")
+    parser.add_argument("--json", metavar="FILE", help="write the figures here too")
+    parser.add_argument("words", nargs="*", help="only the figures whose name has one of these")
+    options = parser.parse_args()
+    if not options.halcyond:
+        parser.error("--halcyond BINARY is needed")
+    options.halcyond = os.path.abspath(options.halcyond)
+    if not options.tools:
+        options.tools = os.path.join(os.path.dirname(options.halcyond), "..", "bench")
+    bench = Bench(options)
+    try:
+        facts = environment(bench)
+        for name, function in FIGURES:
+            if not options.words or any(word in name for word in options.words):
+                print(f"measuring: {name}", file=sys.stderr, flush=True)
+                guarded(bench, name, lambda f=function: f(bench))
+        print(f"{facts['halcyon']}; {facts['qemu'] or 'no QEMU'}; {facts['accelerator']}; "
+              f"{facts['cpus']} CPUs, load {facts['load']:.1f}\n")
+        print_table(bench)
+        if options.json:
+            pathlib.Path(options.json).write_text(
+                json.dumps({"environment": facts, "figures": bench.rows}, indent=2) + "\n",
+                encoding="utf-8")
+    finally:
+        bench.close()
+    for failure in bench.failures:
+        print(f"could not be measured: {failure}", file=sys.stderr)
+    sys.exit(1 if bench.failures else 0)
+
+
+if __name__ == "__main__":
+    main()

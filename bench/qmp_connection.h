@@ -1,0 +1,38 @@
+/// A QMP client that costs next to nothing: it counts lines and parses none, so that what is
+/// measured is the server.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+
+namespace halcyon::bench {
+
+/// One connection over a Unix socket. Blocking; one thread.
+class QmpConnection {
+public:
+    static Result<QmpConnection> connect(const std::string& path);
+    /// Takes a connected socket.
+    explicit QmpConnection(UniqueFd socket) : socket_(std::move(socket)) {}
+
+    Result<void> send(std::string_view text);
+    /// The next line of any kind, with its line end. An Error at the end of the stream.
+    Result<std::string> receive_line();
+    /// Reads lines until one is a reply, past events. An Error when it is an error reply.
+    Result<void> receive_reply();
+    /// Reads the greeting and enters command mode.
+    Result<void> negotiate();
+    /// Reads lines until `replies` replies have come; the fast path, nothing is copied.
+    Result<void> skip_replies(size_t replies);
+
+private:
+    Result<void> fill();
+
+    UniqueFd socket_;
+    std::string buffer_;
+    size_t begin_ = 0;
+};
+
+}  // namespace halcyon::bench
