@@ -60,6 +60,9 @@ inline constexpr unsigned long kKvmGetSupportedCpuid = _IOWR(KVMIO, 0x05, uint64
 inline constexpr unsigned long kKvmSetGsiRouting = _IOW(KVMIO, 0x6a, uint64_t);
 inline constexpr unsigned long kKvmSetMsrs = _IOW(KVMIO, 0x89, uint64_t);
 inline constexpr unsigned long kKvmSetCpuid2 = _IOW(KVMIO, 0x90, uint64_t);
+/// struct kvm_xsave's fixed part; what follows it is counted by KVM_CAP_XSAVE2.
+inline constexpr size_t kKvmXsaveSize = 4096;
+inline constexpr unsigned long kKvmSetXsave = _IOW(KVMIO, 0xa5, std::byte[kKvmXsaveSize]);
 
 using KvmCpuidArray = KvmArray<kvm_cpuid2, kvm_cpuid_entry2>;
 using KvmMsrArray = KvmArray<kvm_msrs, kvm_msr_entry>;

@@ -17,9 +17,6 @@ namespace {
 constexpr uint64_t kIdentityMapAddress = 0xfeffc000;
 constexpr uint64_t kTssAddress = kIdentityMapAddress + kPageSize;
 
-/// KVM_GET_XSAVE's structure before it could grow.
-constexpr size_t kLegacyXsaveSize = sizeof(kvm_xsave);
-
 std::string describe(GpaRange range) {
     char text[64];
     std::snprintf(text, sizeof(text), "0x%llx, %llu bytes",
@@ -65,7 +62,7 @@ Result<void> KvmPartition::set_up(int kvm_fd) {
     kvmclock_control_ = kvm_check_extension(kvm_fd, KVM_CAP_KVMCLOCK_CTRL) != 0;
     slot_limit_ = static_cast<size_t>(kvm_check_extension(fd(), KVM_CAP_NR_MEMSLOTS));
     xsave_size_ =
-        std::max(kLegacyXsaveSize, static_cast<size_t>(kvm_check_extension(fd(), KVM_CAP_XSAVE2)));
+        std::max(kKvmXsaveSize, static_cast<size_t>(kvm_check_extension(fd(), KVM_CAP_XSAVE2)));
 
     uint64_t identity_map = kIdentityMapAddress;
     TRY(kvm_ioctl(fd(), KVM_SET_IDENTITY_MAP_ADDR, "KVM_SET_IDENTITY_MAP_ADDR", &identity_map));

@@ -131,7 +131,7 @@ Result<void> KvmVcpu::reset_fpu() {
     put(4, uint8_t{0xff});      // abridged FTW: all registers valid (+0.0)
     put(24, uint32_t{0x1f80});  // MXCSR
     put(512, uint64_t{0x3});    // XSTATE_BV: x87, SSE
-    TRY(kvm_ioctl(fd_.get(), KVM_SET_XSAVE, "KVM_SET_XSAVE", area.data()));
+    TRY(kvm_ioctl(fd_.get(), kKvmSetXsave, "KVM_SET_XSAVE", area.data()));
     return {};
 }
 
