@@ -90,9 +90,9 @@ std::vector<uint8_t> TestIo::ended_interrupts() const {
     return ended_interrupts_;
 }
 
-// ---- Run ----
+// ---- VcpuRun ----
 
-Run::Run(Vcpu& vcpu)
+VcpuRun::VcpuRun(Vcpu& vcpu)
     : vcpu_(vcpu), thread_([this] {
           if (auto prepared = prepare_vcpu_thread_signals(); !prepared) {
               outcome_ = {.stop = RunStop::kFault, .detail = prepared.error().message()};
@@ -104,13 +104,13 @@ Run::Run(Vcpu& vcpu)
           ended_.report();
       }) {}
 
-Run::~Run() {
+VcpuRun::~VcpuRun() {
     if (thread_.joinable()) {
         kick_and_wait();
     }
 }
 
-RunOutcome Run::wait() {
+RunOutcome VcpuRun::wait() {
     if (!ended_.wait()) {
         ADD_FAILURE() << "the run does not end";
         vcpu_.kick();
@@ -124,7 +124,7 @@ RunOutcome Run::wait() {
     return outcome_;
 }
 
-RunOutcome Run::kick_and_wait() {
+RunOutcome VcpuRun::kick_and_wait() {
     vcpu_.kick();
     return wait();
 }
@@ -206,7 +206,7 @@ void Guest::start_protected_mode(const Code& code, size_t index) {
 }
 
 VcpuRegisters Guest::run_to_done(size_t index) {
-    Run run(vcpu(index));
+    VcpuRun run(vcpu(index));
     const RunOutcome outcome = run.wait();
     EXPECT_EQ(outcome.stop, RunStop::kKicked) << to_string(outcome.stop) << " " << outcome.detail;
     return registers(index);

@@ -96,13 +96,13 @@ private:
 };
 
 /// One `Vcpu::run` on a thread of its own, which is prepared and attached as a vCPU's must be.
-class Run {
+class VcpuRun {
 public:
-    explicit Run(Vcpu& vcpu);
-    Run(const Run&) = delete;
-    Run& operator=(const Run&) = delete;
+    explicit VcpuRun(Vcpu& vcpu);
+    VcpuRun(const VcpuRun&) = delete;
+    VcpuRun& operator=(const VcpuRun&) = delete;
     /// Kicks and waits when nobody has waited yet.
-    ~Run();
+    ~VcpuRun();
 
     /// The outcome, and the thread is gone; the stop word is cleared. Fails the test, and kicks,
     /// when the run does not end in time.
