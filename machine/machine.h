@@ -1,7 +1,7 @@
 /// Machine: the VM. Owns the partition, the vCPU threads, the board; holds the run state.
 #pragma once
 
-#include <chrono>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -9,19 +9,19 @@
 
 #include "accel/accelerator.h"
 #include "base/event_loop.h"
+#include "base/guest_memory.h"
 #include "base/result.h"
+#include "machine/board.h"
+#include "machine/guest_clock.h"
 #include "machine/machine_config.h"
+#include "machine/power_gate.h"
 #include "machine/run_state.h"
+#include "machine/vcpu_set.h"
 
 namespace halcyon {
 
-class Board;
-class GuestClockSource;
-class PowerGate;
-class VcpuSet;
-
-/// Told of what happens to the machine. Main thread; each call comes before the completion of the request that
-/// caused it. An observer must not call back into the machine from inside.
+/// Told of what happens to the machine. Main thread; each call comes before the completion of the
+/// request that caused it. An observer must not call back into the machine from inside.
 class MachineObserver {
 public:
     virtual ~MachineObserver() = default;
@@ -31,8 +31,8 @@ public:
     virtual void on_powerdown() = 0;
     /// SHUTDOWN. The machine may go on (-no-shutdown) or `on_ended` follows.
     virtual void on_shutdown(ShutdownCause cause) = 0;
-    /// Every vCPU thread is joined and the partition closed: the process should now end. Called once, after
-    /// on_shutdown, and before the completions of the `quit` requests run.
+    /// Every vCPU thread is joined and the partition closed: the process should now end. Called
+    /// once, after on_shutdown, and before the completions of the `quit` requests run.
     virtual void on_ended() = 0;
 };
 
@@ -43,22 +43,25 @@ struct VcpuInfo {
     pid_t thread_id = 0;
     /// The state's name: created, paused, running, exited, stopping, stopped.
     std::string_view state;
-    /// Requests to leave the hypervisor, and how many of those were repeated because no acknowledgement
-    /// came within 10 ms. The second should be 0 for ever.
+    /// Requests to leave the hypervisor, and how many of those were repeated because no
+    /// acknowledgement came within 10 ms. The second should be 0 for ever.
     uint64_t kicks = 0;
     uint64_t rekicks = 0;
 };
 
-/// One virtual machine. Main thread only, all of it. No call blocks: what must wait for vCPUs takes a
-/// completion, called exactly once, on the main thread, possibly before the call returns. Requests are
-/// carried out in order, one at a time, but `quit` overtakes all others: those still waiting then fail.
+/// One virtual machine. Main thread only, all of it. No call blocks: what must wait for vCPUs takes
+/// a completion, called exactly once, on the main thread, possibly before the call returns.
+/// Requests are carried out in order, one at a time, but `quit` overtakes all others: those still
+/// waiting then fail.
 class Machine {
 public:
     using Done = std::function<void(Result<void>)>;
 
-    /// Builds the whole machine: accelerator, partition, memory, devices, firmware, vCPU threads (parked).
-    /// Nothing runs yet. `loop` and `observer` outlive it. Fails with a one-line reason and leaves nothing.
-    static Result<std::unique_ptr<Machine>> create(MachineConfig config, EventLoop& loop, MachineObserver& observer);
+    /// Builds the whole machine: accelerator, partition, memory, devices, firmware, vCPU threads
+    /// (parked). Nothing runs yet. `loop` and `observer` outlive it. Fails with a one-line reason
+    /// and leaves nothing.
+    static Result<std::unique_ptr<Machine>> create(MachineConfig config, EventLoop& loop,
+                                                   MachineObserver& observer);
     /// Needs a machine that has ended, or whose vCPUs never left `created`/parked.
     ~Machine();
     Machine(const Machine&) = delete;
@@ -68,17 +71,21 @@ public:
     void start(Done done);
     /// x-exit-preconfig. Fails outside preconfig.
     void exit_preconfig(Done done);
-    /// `stop`: completes when every vCPU is parked. Success without effect where there is nothing to stop.
+    /// `stop`: completes when every vCPU is parked. Success without effect where there is nothing
+    /// to stop.
     void pause(Done done);
     /// `cont`: fails in internal-error and shutdown ("Resetting the Virtual Machine is required").
     void resume(Done done);
-    /// `system_reset`: from running it runs on; from any other state it ends in prelaunch, as in QEMU.
+    /// `system_reset`: from running it runs on; from any other state it ends in prelaunch, as in
+    /// QEMU.
     void reset(Done done);
-    /// `system_powerdown`: presses the ACPI power button. Tells the observer; what the guest does is its own affair.
+    /// `system_powerdown`: presses the ACPI power button. Tells the observer; what the guest does
+    /// is its own affair.
     void power_button();
-    /// Ends the machine: kicks all vCPUs, joins them, closes devices and partition, tells the observer, completes.
-    /// May be called again meanwhile. When a vCPU does not leave in time, completes with an Error naming it
-    /// and where its thread is; the end still comes, and is told to the observer, if the vCPU leaves later.
+    /// Ends the machine: kicks all vCPUs, joins them, closes devices and partition, tells the
+    /// observer, completes. May be called again meanwhile. When a vCPU does not leave in time,
+    /// completes with an Error naming it and where its thread is; the end still comes, and is told
+    /// to the observer, if the vCPU leaves later.
     void quit(ShutdownCause cause, Done done);
 
     /// -no-reboot and -no-shutdown, also changed by set-action.
@@ -86,7 +93,8 @@ public:
     void set_no_shutdown(bool value) { config_.no_shutdown = value; }
 
     [[nodiscard]] RunState run_state() const { return run_state_; }
-    [[nodiscard]] bool quitting() const { return !quit_waiters_.empty() || ended_; }
+    /// The end has begun, or is over.
+    [[nodiscard]] bool quitting() const { return ending_; }
     [[nodiscard]] const MachineConfig& config() const { return config_; }
     /// Null for board "none".
     [[nodiscard]] const Accelerator* accelerator() const { return accelerator_; }
@@ -95,16 +103,68 @@ public:
     Result<void> inject_nmi();
 
 private:
-    struct Request;
+    struct Request {
+        std::function<void()> begin;  ///< null once under way
+        Done done;
+    };
 
     Machine(MachineConfig config, EventLoop& loop, MachineObserver& observer);
+    Result<void> build_pc();
+    Result<void> launch_vcpus();
+
+    // Requests run one at a time: `begin` leads, by itself or through a fan-out, to one `finish`.
+    void enqueue(std::function<void()> begin, Done done);
+    void run_requests();
+    void finish(Result<void> result);
+    /// Fails the request under way and those waiting.
+    void abandon_requests();
+
+    /// Parks all vCPUs and the guest's time, then `next`.
+    void park_guest(std::function<void()> next);
+    /// Lets time and vCPUs run, then finishes the request under way.
+    void run_guest();
+    /// For a request under way whose guest is parked.
+    void stop_in(RunState state);
+    void reset_parked(ShutdownCause cause, bool run_on);
+
+    // What a guest asks for, or runs into. The first two on vCPU threads, the rest on the main
+    // thread.
+    void on_power_request(PowerRequest request);
+    void on_vcpu_exited(VcpuIndex index, const RunOutcome& outcome);
+    void handle_power_request(PowerRequest request);
+    void handle_guest_shutdown(ShutdownCause cause);
+    void handle_vcpu_fault(VcpuIndex index, const std::string& detail);
+    /// Posts `task` to the main thread, to run only if the machine still is.
+    void post(std::function<void()> task);
+
+    void begin_end(ShutdownCause cause);
+    void on_quit_timeout();
+    void finish_end();
+    void complete_quits(const Result<void>& result);
+
     MachineConfig config_;
     EventLoop& loop_;
     MachineObserver& observer_;
-    const Accelerator* accelerator_ = nullptr;
     RunState run_state_ = RunState::kPrelaunch;
+
+    std::deque<Request> requests_;  ///< the first is under way
+    bool in_run_requests_ = false;
+    bool ending_ = false;
     bool ended_ = false;
+    ShutdownCause end_cause_ = ShutdownCause::kHostQmpQuit;
     std::vector<Done> quit_waiters_;
+    std::unique_ptr<LoopTimer> quit_timer_;
+    std::shared_ptr<bool> alive_;  ///< expires with the machine: posted tasks then do nothing
+
+    // Built in this order, and gone in the opposite one: no vCPU outlives what it calls into.
+    const Accelerator* accelerator_ = nullptr;
+    MachineClock clock_;
+    PowerGate power_gate_;
+    GuestMemory memory_;
+    std::unique_ptr<Partition> partition_;
+    bool time_frozen_ = false;
+    std::unique_ptr<Board> board_;
+    VcpuSet vcpus_;
 };
 
 }  // namespace halcyon

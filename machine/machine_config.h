@@ -36,6 +36,9 @@ struct MachineConfig {
     std::vector<CharBackend*> serial_ports;
     /// -debugcon; null without.
     CharBackend* debug_console = nullptr;
+    /// -boot menu=on: the firmware offers its boot menu, for this long (its own default without).
+    bool boot_menu = false;
+    std::optional<std::chrono::milliseconds> boot_menu_wait;
     /// -S
     bool start_paused = false;
     /// --preconfig
@@ -48,7 +51,8 @@ struct MachineConfig {
     std::chrono::milliseconds quit_timeout{5000};
 };
 
-/// The most vCPUs that `-smp` takes: what xAPIC ids and one-byte MSI destinations address (FFh is broadcast).
+/// The most vCPUs that `-smp` takes: what xAPIC ids and one-byte MSI destinations address (FFh is
+/// broadcast).
 inline constexpr uint32_t kMaxVcpus = 255;
 
 }  // namespace halcyon

@@ -1,0 +1,26 @@
+/// Board: the devices of a machine and their wiring.
+#pragma once
+
+#include <memory>
+
+#include "accel/guest_io.h"
+#include "base/result.h"
+
+namespace halcyon {
+
+/// What Machine needs of whatever is around the vCPUs. Its GuestIo is called by vCPU threads; the
+/// rest on the main thread.
+class Board {
+public:
+    virtual ~Board() = default;
+
+    /// Where the vCPUs' accesses go.
+    [[nodiscard]] virtual GuestIo& io() = 0;
+    /// All devices to their state after power-on, memory mappings too; RAM keeps its contents. No
+    /// vCPU runs.
+    virtual Result<void> reset() = 0;
+    /// The user's finger on the power button.
+    virtual void press_power_button() = 0;
+};
+
+}  // namespace halcyon

@@ -1,0 +1,462 @@
+#include "machine/machine.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "base/log.h"
+#include "machine/pc_board.h"
+
+namespace halcyon {
+
+namespace {
+
+/// The first accelerator that works here; the Error holds every one's reason.
+Result<const Accelerator*> choose_accelerator(const std::vector<const Accelerator*>& candidates) {
+    std::string reasons;
+    for (const Accelerator* candidate : candidates) {
+        auto usable = candidate->probe();
+        if (usable) {
+            return candidate;
+        }
+        reasons += (reasons.empty() ? "" : "; ") + std::string(candidate->name()) + ": " +
+                   usable.error().message();
+    }
+    return Error("-accel: no accelerator works here (" + reasons + ")", ErrorCode::kUnsupported);
+}
+
+Result<void> check_ram_size(uint64_t size) {
+    const uint64_t host = static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
+                          static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+    if (size < 1_MiB || size % kPageSize != 0) {
+        return Error("-m: guest memory of " + std::to_string(size) +
+                         " bytes does not work: it takes at least 1M, in whole pages of 4K",
+                     ErrorCode::kInvalidArgument);
+    }
+    if (size > host) {
+        return Error("-m: guest memory of " + std::to_string(size >> 20) +
+                         " MiB is more than this host has (" + std::to_string(host >> 20) + " MiB)",
+                     ErrorCode::kInvalidArgument);
+    }
+    return {};
+}
+
+}  // namespace
+
+Machine::Machine(MachineConfig config, EventLoop& loop, MachineObserver& observer)
+    : config_(std::move(config)),
+      loop_(loop),
+      observer_(observer),
+      quit_timer_(loop.make_timer([this] { on_quit_timeout(); })),
+      alive_(std::make_shared<bool>(true)),
+      clock_(loop),
+      power_gate_([this](PowerRequest request) { on_power_request(request); }),
+      vcpus_(loop) {
+    run_state_ = config_.preconfig ? RunState::kPreconfig : RunState::kPrelaunch;
+}
+
+Machine::~Machine() {
+    if (!ended_) {
+        vcpus_.ask_all(VcpuGoal::kEnd, [] {});
+        vcpus_.join_all();
+    }
+}
+
+Result<std::unique_ptr<Machine>> Machine::create(MachineConfig config, EventLoop& loop,
+                                                 MachineObserver& observer) {
+    std::unique_ptr<Machine> machine(new Machine(std::move(config), loop, observer));
+    if (machine->config_.board == BoardKind::kPc) {
+        TRY(machine->build_pc());
+    }
+    return machine;
+}
+
+Result<void> Machine::build_pc() {
+    TRY(check_ram_size(config_.ram_size));
+    accelerator_ = TRY(choose_accelerator(config_.accelerators));
+    partition_ = TRY(accelerator_->create_partition(
+        {.vcpu_count = config_.vcpu_count, .local_apic = true, .cpu_model = config_.cpu_model}));
+    board_ = TRY(PcBoard::create(config_, *partition_, memory_, clock_, power_gate_));
+    return launch_vcpus();
+}
+
+Result<void> Machine::launch_vcpus() {
+    for (uint32_t i = 0; i < config_.vcpu_count; ++i) {
+        auto thread = std::make_unique<VcpuThread>(
+            VcpuIndex(i), board_->io(), power_gate_,
+            [this](VcpuIndex index, const RunOutcome& outcome) { on_vcpu_exited(index, outcome); });
+        TRY(thread->launch(*partition_));
+        vcpus_.add(std::move(thread));
+    }
+    for (const auto& thread : vcpus_.threads()) {
+        TRY(thread->wait_until_parked());
+    }
+    return {};
+}
+
+std::vector<VcpuInfo> Machine::vcpus() const {
+    std::vector<VcpuInfo> infos;
+    for (const auto& thread : vcpus_.threads()) {
+        infos.push_back({thread->index(), thread->thread_id(), to_string(thread->state()),
+                         thread->kicks(), thread->rekicks()});
+    }
+    return infos;
+}
+
+Result<void> Machine::inject_nmi() {
+    // Intel SDM 3A 11.11: physical destination in address bits 12-19, delivery mode NMI (100b) in
+    // data bits 8-10.
+    for (const auto& thread : vcpus_.threads()) {
+        TRY(partition_->signal_msi(
+            {.address = 0xfee00000 | static_cast<uint64_t>(thread->index().value()) << 12,
+             .data = 4 << 8}));
+    }
+    return {};
+}
+
+// ---- requests, one at a time
+// ------------------------------------------------------------------------------------
+
+void Machine::enqueue(std::function<void()> begin, Done done) {
+    if (ending_) {
+        done(Error("the machine is ending", ErrorCode::kNotActive));
+        return;
+    }
+    requests_.push_back({std::move(begin), std::move(done)});
+    run_requests();
+}
+
+// A loop and not a recursion: a client may pipeline any number of requests that finish at once.
+void Machine::run_requests() {
+    if (std::exchange(in_run_requests_, true)) {
+        return;
+    }
+    while (!requests_.empty() && requests_.front().begin) {
+        const auto begin = std::exchange(requests_.front().begin, nullptr);
+        begin();
+    }
+    in_run_requests_ = false;
+}
+
+void Machine::finish(Result<void> result) {
+    // The entry stays while `done` runs, so that a request made from inside it waits its turn.
+    const Done done = std::exchange(requests_.front().done, nullptr);
+    done(std::move(result));
+    if (!requests_.empty()) {
+        requests_.pop_front();
+        run_requests();
+    }
+}
+
+void Machine::abandon_requests() {
+    auto requests = std::exchange(requests_, {});
+    for (Request& request : requests) {
+        if (request.done) {
+            request.done(Error("the machine is ending", ErrorCode::kNotActive));
+        }
+    }
+}
+
+void Machine::start(Done done) {
+    enqueue(
+        [this] {
+            if (run_state_ == RunState::kPreconfig || config_.start_paused) {
+                finish({});
+            } else {
+                run_guest();
+            }
+        },
+        std::move(done));
+}
+
+void Machine::exit_preconfig(Done done) {
+    enqueue(
+        [this] {
+            if (run_state_ != RunState::kPreconfig) {
+                finish(Error("The command is permitted only before machine initialization"));
+                return;
+            }
+            run_state_ = RunState::kPrelaunch;
+            if (config_.start_paused) {
+                finish({});
+            } else {
+                run_guest();
+            }
+        },
+        std::move(done));
+}
+
+void Machine::pause(Done done) {
+    enqueue(
+        [this] {
+            if (run_state_ != RunState::kRunning) {
+                finish({});
+                return;
+            }
+            park_guest([this] {
+                stop_in(RunState::kPaused);
+                finish({});
+            });
+        },
+        std::move(done));
+}
+
+void Machine::resume(Done done) {
+    enqueue(
+        [this] {
+            switch (run_state_) {
+                case RunState::kRunning:
+                    finish({});
+                    return;
+                case RunState::kShutdown:
+                case RunState::kInternalError:
+                    finish(Error("Resetting the Virtual Machine is required"));
+                    return;
+                case RunState::kPreconfig:
+                    finish(
+                        Error("The command 'cont' is permitted only after machine initialization "
+                              "has completed"));
+                    return;
+                case RunState::kPrelaunch:
+                case RunState::kPaused:
+                    run_guest();
+                    return;
+            }
+        },
+        std::move(done));
+}
+
+void Machine::reset(Done done) {
+    enqueue(
+        [this] {
+            const bool running = run_state_ == RunState::kRunning;
+            auto reset = [this, running] {
+                reset_parked(ShutdownCause::kHostQmpSystemReset, running);
+            };
+            if (running) {
+                park_guest(std::move(reset));
+            } else {
+                reset();
+            }
+        },
+        std::move(done));
+}
+
+void Machine::power_button() {
+    if (board_) {
+        board_->press_power_button();
+    }
+    observer_.on_powerdown();
+}
+
+// ---- parking and running
+// ------------------------------------------------------------------------------------------
+
+void Machine::park_guest(std::function<void()> next) {
+    vcpus_.ask_all(VcpuGoal::kPause, [this, next = std::move(next)] {
+        clock_.set_running(false);
+        if (partition_) {
+            if (auto frozen = partition_->set_time_frozen(true); frozen) {
+                time_frozen_ = true;
+            } else {
+                spdlog::warn("the guest's clock runs on while paused: {}",
+                             frozen.error().message());
+            }
+        }
+        next();
+    });
+}
+
+void Machine::run_guest() {
+    if (time_frozen_) {
+        if (auto thawed = partition_->set_time_frozen(false); !thawed) {
+            finish(std::move(thawed).error().with_context("cannot restart the guest's clock"));
+            return;
+        }
+        time_frozen_ = false;
+    }
+    clock_.set_running(true);
+    const bool was_running = run_state_ == RunState::kRunning;
+    run_state_ = RunState::kRunning;
+    if (!was_running) {
+        observer_.on_resumed();
+    }
+    vcpus_.ask_all(VcpuGoal::kRun, [this] { finish({}); });
+}
+
+void Machine::stop_in(RunState state) {
+    run_state_ = state;
+    observer_.on_stopped();
+}
+
+void Machine::reset_parked(ShutdownCause cause, bool run_on) {
+    Result<void> result;
+    if (board_) {
+        result = board_->reset();
+    }
+    for (const auto& thread : vcpus_.threads()) {
+        if (result) {
+            result = thread->vcpu().reset();
+        }
+    }
+    power_gate_.clear();
+    if (!result) {
+        spdlog::error("the machine could not be reset: {}", result.error().message());
+        stop_in(RunState::kInternalError);
+        finish(std::move(result));
+        return;
+    }
+    observer_.on_reset(cause);
+    if (run_on) {
+        run_guest();
+        return;
+    }
+    if (run_state_ != RunState::kPreconfig) {
+        run_state_ = RunState::kPrelaunch;
+    }
+    finish({});
+}
+
+// ---- what the guest does to itself
+// ----------------------------------------------------------------------------------
+
+void Machine::post(std::function<void()> task) {
+    loop_.post([alive = std::weak_ptr(alive_), task = std::move(task)] {
+        if (!alive.expired()) {
+            task();
+        }
+    });
+}
+
+void Machine::on_power_request(PowerRequest request) {
+    post([this, request] { handle_power_request(request); });
+}
+
+void Machine::on_vcpu_exited(VcpuIndex index, const RunOutcome& outcome) {
+    switch (outcome.stop) {
+        case RunStop::kTripleFault:
+        case RunStop::kReset:
+            power_gate_.request(PowerRequest::kReset);
+            return;
+        case RunStop::kPowerOff:
+            power_gate_.request(PowerRequest::kShutdown);
+            return;
+        case RunStop::kFault:
+            post([this, index, detail = outcome.detail] { handle_vcpu_fault(index, detail); });
+            return;
+        case RunStop::kHalted:  // parked until a reset, like a processor that waits with interrupts
+                                // off
+        case RunStop::kKicked:
+            return;
+    }
+}
+
+void Machine::handle_power_request(PowerRequest request) {
+    if (ending_) {
+        return;
+    }
+    enqueue(
+        [this, request] {
+            if (!power_gate_.pending()) {
+                finish({});  // a reset has overtaken it
+            } else if (request == PowerRequest::kShutdown) {
+                handle_guest_shutdown(ShutdownCause::kGuestShutdown);
+            } else if (config_.no_reboot) {
+                handle_guest_shutdown(ShutdownCause::kGuestReset);
+            } else {
+                // `stop` may have come in between; then the guest is parked already, and stays so.
+                const bool running = run_state_ == RunState::kRunning;
+                park_guest([this, running] { reset_parked(ShutdownCause::kGuestReset, running); });
+            }
+        },
+        [](const Result<void>&) {});
+}
+
+void Machine::handle_guest_shutdown(ShutdownCause cause) {
+    if (!config_.no_shutdown) {
+        begin_end(cause);
+        return;
+    }
+    park_guest([this, cause] {
+        observer_.on_shutdown(cause);
+        stop_in(RunState::kShutdown);
+        finish({});
+    });
+}
+
+void Machine::handle_vcpu_fault(VcpuIndex index, const std::string& detail) {
+    LOG_GUEST("vCPU {} cannot go on: {}", index.value(), detail);
+    if (ending_) {
+        return;
+    }
+    enqueue(
+        [this] {
+            if (run_state_ != RunState::kRunning) {
+                finish({});
+                return;
+            }
+            park_guest([this] {
+                stop_in(RunState::kInternalError);
+                finish({});
+            });
+        },
+        [](const Result<void>&) {});
+}
+
+// ---- the end
+// ----------------------------------------------------------------------------------------------------------
+
+void Machine::quit(ShutdownCause cause, Done done) {
+    if (ended_) {
+        done({});
+        return;
+    }
+    quit_waiters_.push_back(std::move(done));
+    if (quit_waiters_.size() == 1) {
+        quit_timer_->arm(loop_.now() + config_.quit_timeout);
+    }
+    if (!ending_) {
+        begin_end(cause);
+    }
+}
+
+void Machine::begin_end(ShutdownCause cause) {
+    ending_ = true;
+    end_cause_ = cause;
+    abandon_requests();
+    vcpus_.ask_all(VcpuGoal::kEnd, [this] { finish_end(); });
+}
+
+void Machine::on_quit_timeout() {
+    const std::string stuck = vcpus_.describe_unacknowledged();
+    if (stuck.empty()) {
+        return;  // the last acknowledgement is on its way through the loop
+    }
+    spdlog::error("quit: {} has not left the hypervisor after {} ms", stuck,
+                  config_.quit_timeout.count());
+    complete_quits(Error(stuck + " has not left the hypervisor after " +
+                         std::to_string(config_.quit_timeout.count()) +
+                         " ms; the machine ends when it does"));
+}
+
+void Machine::finish_end() {
+    quit_timer_->cancel();
+    vcpus_.join_all();
+    clock_.set_running(false);
+    board_.reset();
+    partition_.reset();
+    ended_ = true;
+    observer_.on_shutdown(end_cause_);
+    observer_.on_ended();
+    complete_quits({});
+}
+
+void Machine::complete_quits(const Result<void>& result) {
+    for (const Done& done : std::exchange(quit_waiters_, {})) {
+        done(result);
+    }
+}
+
+}  // namespace halcyon

@@ -1,0 +1,102 @@
+#include "machine/vcpu_set.h"
+
+#include <sys/syscall.h>
+
+#include <string>
+#include <utility>
+
+#include "base/log.h"
+#include "machine/thread_probe.h"
+
+namespace halcyon {
+
+namespace {
+
+/// Whether a kick that is not acknowledged after the interval could have been lost. Not so while
+/// the thread waits for a processor, or for a lock inside a device: it then meets the stop word
+/// before it next enters the hypervisor.
+bool may_be_lost(const ThreadProbe& probe, std::chrono::nanoseconds cpu_time_since) {
+    if (probe.state == 'R') {
+        return cpu_time_since >= VcpuSet::kRekickInterval;
+    }
+    return probe.syscall != SYS_futex;
+}
+
+}  // namespace
+
+VcpuSet::VcpuSet(EventLoop& loop)
+    : loop_(loop),
+      alive_(std::make_shared<bool>(true)),
+      rekick_timer_(loop.make_timer([this] { on_rekick_due(); })) {}
+
+void VcpuSet::ask_all(VcpuGoal goal, std::function<void()> done) {
+    const uint64_t number = ++round_number_;
+    done_ = std::move(done);
+    auto complete = [this, number, alive = std::weak_ptr(alive_), &loop = loop_] {
+        loop.post([this, number, alive] {
+            if (!alive.expired() && number == round_number_) {
+                rekick_timer_->cancel();
+                std::exchange(done_, nullptr)();
+            }
+        });
+    };
+    const auto round =
+        std::make_shared<VcpuRound>(static_cast<uint32_t>(threads_.size()), std::move(complete));
+    for (const auto& thread : threads_) {
+        thread->ask(goal, round);
+    }
+    if (goal == VcpuGoal::kRun) {
+        rekick_timer_->cancel();
+        return;
+    }
+    for (const auto& thread : threads_) {
+        thread->set_stop();
+    }
+    for (const auto& thread : threads_) {
+        thread->kick();
+    }
+    cpu_times_.assign(threads_.size(), std::chrono::nanoseconds(-1));
+    rekick_timer_->arm(loop_.now() + kRekickInterval);
+}
+
+void VcpuSet::on_rekick_due() {
+    for (size_t i = 0; i < threads_.size(); ++i) {
+        VcpuThread& thread = *threads_[i];
+        if (thread.acknowledged()) {
+            continue;
+        }
+        const ThreadProbe probe = ThreadProbe::sample(thread.thread_id());
+        const auto since = cpu_times_[i].count() < 0 ? std::chrono::nanoseconds(0)
+                                                     : probe.cpu_time - cpu_times_[i];
+        if (cpu_times_[i].count() < 0) {
+            cpu_times_[i] = probe.cpu_time;
+        }
+        if (may_be_lost(probe, since) && !thread.acknowledged()) {
+            spdlog::warn("vCPU {} has not acknowledged a kick: {}; kicking again",
+                         thread.index().value(), probe.describe(thread.thread_id()));
+            thread.rekick();
+            cpu_times_[i] = probe.cpu_time;
+        }
+    }
+    rekick_timer_->arm(loop_.now() + kRekickInterval);
+}
+
+std::string VcpuSet::describe_unacknowledged() const {
+    for (const auto& thread : threads_) {
+        if (!thread->acknowledged()) {
+            return "vCPU " + std::to_string(thread->index().value()) + " (" +
+                   ThreadProbe::sample(thread->thread_id()).describe(thread->thread_id()) + ")";
+        }
+    }
+    return {};
+}
+
+void VcpuSet::join_all() {
+    rekick_timer_->cancel();
+    for (const auto& thread : threads_) {
+        thread->join();
+        thread->close_vcpu();
+    }
+}
+
+}  // namespace halcyon

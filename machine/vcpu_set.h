@@ -1,0 +1,56 @@
+/// VcpuSet: all vCPUs of a machine, asked as one.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "base/event_loop.h"
+#include "machine/vcpu_thread.h"
+
+namespace halcyon {
+
+/// Fans requests out to the vCPU threads in parallel: all goals and stop words first, then all
+/// signals, then one wait for all acknowledgements, so stopping many takes the time of the slowest.
+/// Main thread only.
+class VcpuSet {
+public:
+    /// How long a kick may stay unacknowledged before it is repeated.
+    static constexpr std::chrono::milliseconds kRekickInterval{10};
+
+    explicit VcpuSet(EventLoop& loop);
+
+    /// Adds a launched vCPU.
+    void add(std::unique_ptr<VcpuThread> thread) { threads_.push_back(std::move(thread)); }
+
+    /// Asks every vCPU for `goal`; `done` is called on the main thread when all have acknowledged.
+    /// A request that is still under way is given up: its `done` is never called.
+    void ask_all(VcpuGoal goal, std::function<void()> done);
+
+    /// Waits for the threads' ends and closes the vCPUs. After ask_all(kEnd): short when that is
+    /// done or all threads were parked, else as long as the slowest vCPU takes.
+    void join_all();
+
+    /// The first vCPU that has not acknowledged the request under way, with where its thread is;
+    /// empty when none.
+    [[nodiscard]] std::string describe_unacknowledged() const;
+    [[nodiscard]] const std::vector<std::unique_ptr<VcpuThread>>& threads() const {
+        return threads_;
+    }
+
+private:
+    void on_rekick_due();
+
+    EventLoop& loop_;
+    std::vector<std::unique_ptr<VcpuThread>> threads_;
+
+    uint64_t round_number_ = 0;
+    std::function<void()> done_;  ///< of the request under way; null when there is none
+    /// Processor time each vCPU's thread had had when it was last kicked or looked at.
+    std::vector<std::chrono::nanoseconds> cpu_times_;
+    std::shared_ptr<bool> alive_;  ///< expires with the set: posted completions then do nothing
+    std::unique_ptr<LoopTimer> rekick_timer_;
+};
+
+}  // namespace halcyon

@@ -1,0 +1,212 @@
+#include "machine/vcpu_thread.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+#include <string>
+#include <system_error>
+#include <utility>
+
+#include "accel/run_entry.h"
+
+namespace halcyon {
+
+std::string_view to_string(VcpuState state) {
+    switch (state) {
+        case VcpuState::kCreated:
+            return "created";
+        case VcpuState::kPaused:
+            return "paused";
+        case VcpuState::kRunning:
+            return "running";
+        case VcpuState::kExited:
+            return "exited";
+        case VcpuState::kStopping:
+            return "stopping";
+        case VcpuState::kStopped:
+            return "stopped";
+    }
+    return "?";
+}
+
+VcpuRound::VcpuRound(uint32_t count, std::function<void()> complete)
+    : remaining_(count), complete_(std::move(complete)) {
+    if (count == 0) {
+        complete_();
+    }
+}
+
+void VcpuRound::acknowledge() {
+    if (remaining_.fetch_sub(1) == 1) {
+        complete_();
+    }
+}
+
+/// The board's GuestIo as one vCPU sees it: after a write that made a device ask for a reset or a
+/// power-off, this vCPU leaves the run before its next instruction.
+class VcpuThread::Io : public GuestIo {
+public:
+    Io(GuestIo& board, const VcpuThread& thread) : board_(board), thread_(thread) {}
+
+    void pio_read(PioPort port, std::span<std::byte> data) override { board_.pio_read(port, data); }
+    void pio_write(PioPort port, std::span<const std::byte> data) override {
+        board_.pio_write(port, data);
+        leave_if_requested();
+    }
+    void mmio_read(Gpa address, std::span<std::byte> data) override {
+        board_.mmio_read(address, data);
+    }
+    void mmio_write(Gpa address, std::span<const std::byte> data) override {
+        board_.mmio_write(address, data);
+        leave_if_requested();
+    }
+    std::optional<uint8_t> acknowledge_extint() override { return board_.acknowledge_extint(); }
+    void end_of_interrupt(uint8_t vector) override { board_.end_of_interrupt(vector); }
+
+private:
+    void leave_if_requested() {
+        if (thread_.gate_.pending()) [[unlikely]] {
+            thread_.vcpu_->set_stop();
+        }
+    }
+
+    GuestIo& board_;
+    const VcpuThread& thread_;
+};
+
+VcpuThread::VcpuThread(VcpuIndex index, GuestIo& io, const PowerGate& gate, OnExited on_exited)
+    : index_(index),
+      gate_(gate),
+      on_exited_(std::move(on_exited)),
+      io_(std::make_unique<Io>(io, *this)) {}
+
+VcpuThread::~VcpuThread() = default;
+
+Result<void> VcpuThread::launch(Partition& partition) {
+    vcpu_ = TRY(partition.create_vcpu(index_, *io_));
+    try {
+        thread_ = std::thread([this] { thread_main(); });
+    } catch (const std::system_error& failure) {
+        vcpu_.reset();
+        return Error::from_errno(
+            "cannot start the thread of vCPU " + std::to_string(index_.value()),
+            failure.code().value());
+    }
+    return {};
+}
+
+Result<void> VcpuThread::wait_until_parked() {
+    state_.wait(VcpuState::kCreated);
+    return state_.load() == VcpuState::kPaused ? Result<void>() : signals_ready_;
+}
+
+void VcpuThread::ask(VcpuGoal goal, std::shared_ptr<VcpuRound> round) {
+    {
+        const std::lock_guard lock(mutex_);
+        goal_ = goal;
+        round_ = std::move(round);
+    }
+    goal_changed_.notify_one();
+}
+
+void VcpuThread::kick() {
+    ++kicks_;
+    vcpu_->kick();
+}
+
+void VcpuThread::rekick() {
+    ++rekicks_;
+    kick();
+}
+
+void VcpuThread::join() {
+    thread_.join();
+    thread_id_.store(0);
+    state_.store(VcpuState::kStopped);
+}
+
+bool VcpuThread::acknowledged() const {
+    const std::lock_guard lock(mutex_);
+    return round_ == nullptr;
+}
+
+void VcpuThread::acknowledge(VcpuGoal goal) {
+    std::shared_ptr<VcpuRound> round;
+    {
+        const std::lock_guard lock(mutex_);
+        if (goal_ != goal) {
+            return;
+        }
+        round = std::exchange(round_, nullptr);
+    }
+    if (round) {
+        round->acknowledge();
+    }
+}
+
+void VcpuThread::thread_main() noexcept {
+    thread_id_.store(::gettid());
+    ::pthread_setname_np(::pthread_self(), ("vcpu" + std::to_string(index_.value())).c_str());
+    signals_ready_ = prepare_vcpu_thread_signals();
+    VcpuState state = VcpuState::kStopping;
+    if (signals_ready_) {
+        vcpu_->attach_thread();
+        state = VcpuState::kPaused;
+    }
+    while (state != VcpuState::kStopping) {
+        state_.store(state);
+        state_.notify_all();
+        state = state == VcpuState::kRunning ? run_guest() : run_parked();
+    }
+    vcpu_->detach_thread();
+    state_.store(state);
+    state_.notify_all();
+    acknowledge(VcpuGoal::kEnd);
+}
+
+VcpuState VcpuThread::run_parked() {
+    std::unique_lock lock(mutex_);
+    // Only a new request leads out: a vCPU that exited by itself still has the goal to run.
+    while (round_ == nullptr || goal_ == VcpuGoal::kPause) {
+        if (round_ == nullptr) {
+            goal_changed_.wait(lock);
+        } else {
+            lock.unlock();
+            acknowledge(VcpuGoal::kPause);
+            lock.lock();
+        }
+    }
+    return goal_ == VcpuGoal::kRun ? VcpuState::kRunning : VcpuState::kStopping;
+}
+
+VcpuState VcpuThread::run_guest() {
+    while (true) {
+        // First clear the stop word, then look for what is wanted: a request stored before its kick
+        // is never missed.
+        vcpu_->clear_stop();
+        acknowledge(VcpuGoal::kRun);
+        switch (goal()) {
+            case VcpuGoal::kPause:
+                return VcpuState::kPaused;
+            case VcpuGoal::kEnd:
+                return VcpuState::kStopping;
+            case VcpuGoal::kRun:
+                break;
+        }
+        if (gate_.pending()) {
+            return VcpuState::kExited;
+        }
+        const RunOutcome outcome = vcpu_->run();
+        if (outcome.stop != RunStop::kKicked) {
+            on_exited_(index_, outcome);
+            return VcpuState::kExited;
+        }
+    }
+}
+
+VcpuGoal VcpuThread::goal() const {
+    const std::lock_guard lock(mutex_);
+    return goal_;
+}
+
+}  // namespace halcyon

@@ -1,0 +1,125 @@
+/// VcpuThread: one vCPU's thread and its states.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+#include "accel/partition.h"
+#include "accel/vcpu.h"
+#include "base/result.h"
+#include "machine/power_gate.h"
+
+namespace halcyon {
+
+/// created -> paused <-> running -> exited; from paused, running and exited -> stopping -> stopped.
+enum class VcpuState : uint8_t {
+    kCreated,   ///< the thread is not up yet
+    kPaused,    ///< parked; registers may be read and written
+    kRunning,   ///< in the run loop
+    kExited,    ///< the guest cannot go on by itself (the reason was posted); parked as kPaused is
+    kStopping,  ///< has left the run loop for good
+    kStopped,   ///< joined
+};
+
+[[nodiscard]] std::string_view to_string(VcpuState state);
+
+/// What the main thread wants of a vCPU.
+enum class VcpuGoal : uint8_t { kPause, kRun, kEnd };
+
+/// One request to a set of vCPUs, until each has acknowledged it. Made on the main thread, shared
+/// with the vCPUs' threads.
+class VcpuRound {
+public:
+    /// `complete` is called by the last vCPU to acknowledge, on its thread; at once when `count` is
+    /// 0.
+    VcpuRound(uint32_t count, std::function<void()> complete);
+    void acknowledge();
+
+private:
+    std::atomic<uint32_t> remaining_;
+    std::function<void()> complete_;
+};
+
+/// Owns a vCPU and the thread that runs it. Only the main thread asks for a transition, only the
+/// vCPU's thread makes it, and each request is acknowledged. The run loop, the kick and the join
+/// are here, once for all backends.
+class VcpuThread {
+public:
+    /// Called on the vCPU's thread when the guest made it exit, before the thread parks.
+    using OnExited = std::function<void(VcpuIndex, const RunOutcome&)>;
+
+    /// `io` and `gate` outlive it.
+    VcpuThread(VcpuIndex index, GuestIo& io, const PowerGate& gate, OnExited on_exited);
+    /// Needs the thread to have been joined, or never launched.
+    ~VcpuThread();
+    VcpuThread(const VcpuThread&) = delete;
+    VcpuThread& operator=(const VcpuThread&) = delete;
+
+    /// Creates the vCPU in `partition` and starts the thread, which parks. Main thread.
+    Result<void> launch(Partition& partition);
+    /// Waits until the thread is parked, which takes no longer than its start; fails when it could
+    /// not get ready, and has ended then. Main thread.
+    Result<void> wait_until_parked();
+
+    /// States a goal; the thread acknowledges `round` once it is reached. Replaces an unreached
+    /// goal, whose round then never completes. A running vCPU does not notice before it is kicked.
+    /// Main thread.
+    void ask(VcpuGoal goal, std::shared_ptr<VcpuRound> round);
+    /// The two halves of a kick, see Vcpu. Main thread.
+    void set_stop() { vcpu_->set_stop(); }
+    void kick();
+    /// Kicks again, and counts it as what should not be necessary. Main thread.
+    void rekick();
+    /// Waits for the thread's end; only after its kEnd round completed, so the wait is short. Main
+    /// thread.
+    void join();
+    /// Destroys the vCPU; after `join`. Main thread.
+    void close_vcpu() { vcpu_.reset(); }
+
+    [[nodiscard]] VcpuIndex index() const { return index_; }
+    [[nodiscard]] VcpuState state() const { return state_.load(); }
+    /// Whether the goal last asked for is reached.
+    [[nodiscard]] bool acknowledged() const;
+    /// 0 before `launch` and after `join`.
+    [[nodiscard]] pid_t thread_id() const { return thread_id_.load(); }
+    [[nodiscard]] uint64_t kicks() const { return kicks_; }
+    [[nodiscard]] uint64_t rekicks() const { return rekicks_; }
+    /// For register access and reset while the thread is parked. Main thread.
+    [[nodiscard]] Vcpu& vcpu() { return *vcpu_; }
+
+private:
+    class Io;
+
+    void thread_main() noexcept;
+    VcpuState run_parked();
+    VcpuState run_guest();
+    [[nodiscard]] VcpuGoal goal() const;
+    /// Acknowledges the present goal if it is `goal`.
+    void acknowledge(VcpuGoal goal);
+
+    const VcpuIndex index_;
+    const PowerGate& gate_;
+    OnExited on_exited_;
+    std::unique_ptr<Io> io_;
+    std::unique_ptr<Vcpu> vcpu_;
+
+    Result<void> signals_ready_;  ///< written by the thread before it leaves kCreated
+    std::atomic<VcpuState> state_{VcpuState::kCreated};
+    std::atomic<pid_t> thread_id_{0};
+    uint64_t kicks_ = 0;    ///< main thread
+    uint64_t rekicks_ = 0;  ///< main thread
+
+    mutable std::mutex mutex_;  ///< guards goal_ and round_; nothing else is taken while it is held
+    std::condition_variable goal_changed_;
+    VcpuGoal goal_ = VcpuGoal::kPause;
+    std::shared_ptr<VcpuRound> round_;  ///< null once acknowledged
+
+    std::thread thread_;  ///< last, so that nothing above goes before it
+};
+
+}  // namespace halcyon

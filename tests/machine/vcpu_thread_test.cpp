@@ -1,0 +1,256 @@
+#include "machine/vcpu_thread.h"
+
+#include <dirent.h>
+
+#include <fstream>
+
+#include <gtest/gtest.h>
+
+#include "machine/vcpu_set.h"
+#include "tests/machine/fake_accelerator.h"
+#include "tests/machine/test_loop.h"
+
+namespace halcyon {
+namespace {
+
+/// Asks for a reset when port 1 is written, as a keyboard controller would.
+class ResettingIo : public GuestIo {
+public:
+    explicit ResettingIo(PowerGate& gate) : gate_(gate) {}
+    void pio_read(PioPort, std::span<std::byte>) override {}
+    void pio_write(PioPort port, std::span<const std::byte>) override {
+        if (port == PioPort(1)) {
+            gate_.request(PowerRequest::kReset);
+        }
+    }
+    void mmio_read(Gpa, std::span<std::byte>) override {}
+    void mmio_write(Gpa, std::span<const std::byte>) override {}
+    std::optional<uint8_t> acknowledge_extint() override { return std::nullopt; }
+    void end_of_interrupt(uint8_t) override {}
+
+private:
+    PowerGate& gate_;
+};
+
+class VcpuSetTest : public testing::Test {
+protected:
+    void launch(uint32_t count) {
+        for (uint32_t i = 0; i < count; ++i) {
+            auto thread = std::make_unique<VcpuThread>(
+                VcpuIndex(i), io_, gate_, [this](VcpuIndex index, const RunOutcome& outcome) {
+                    loop_.post(
+                        [this, index, outcome] { exits_.emplace_back(index.value(), outcome); });
+                });
+            ASSERT_TRUE(thread->launch(partition_));
+            ASSERT_TRUE(thread->wait_until_parked());
+            set_.add(std::move(thread));
+        }
+    }
+    void TearDown() override {
+        set_.ask_all(VcpuGoal::kEnd, [] {});
+        set_.join_all();
+        EXPECT_EQ(hypervisor_.open_vcpus, 0);
+    }
+    bool ask(VcpuGoal goal) {
+        bool done = false;
+        set_.ask_all(goal, [&done] { done = true; });
+        return loop_.run_until([&done] { return done; });
+    }
+    VcpuThread& thread(size_t index) { return *set_.threads()[index]; }
+    uint64_t rekicks() {
+        uint64_t sum = 0;
+        for (const auto& thread : set_.threads()) {
+            sum += thread->rekicks();
+        }
+        return sum;
+    }
+
+    test::FakeHypervisor hypervisor_;
+    test::FakePartition partition_{hypervisor_};
+    test::TestLoop loop_;
+    int requests_ = 0;
+    PowerGate gate_{[this](PowerRequest) { ++requests_; }};
+    ResettingIo io_{gate_};
+    std::vector<std::pair<uint32_t, RunOutcome>> exits_;
+    VcpuSet set_{loop_};
+};
+
+TEST_F(VcpuSetTest, LaunchedThreadIsParkedAndNamed) {
+    launch(1);
+    EXPECT_EQ(thread(0).state(), VcpuState::kPaused);
+    std::string name;
+    std::getline(
+        std::ifstream("/proc/self/task/" + std::to_string(thread(0).thread_id()) + "/comm"), name);
+    EXPECT_EQ(name, "vcpu0");
+    EXPECT_EQ(hypervisor_.runs, 0);
+}
+
+TEST_F(VcpuSetTest, LaunchFailsWhenTheVcpuCannotBeMade) {
+    hypervisor_.refuse_vcpu = true;
+    VcpuThread thread(VcpuIndex(0), io_, gate_, {});
+    auto result = thread.launch(partition_);
+    ASSERT_FALSE(result);
+    EXPECT_EQ(result.error().message(), "no more vCPUs");
+    EXPECT_EQ(thread.state(), VcpuState::kCreated);
+}
+
+TEST_F(VcpuSetTest, RunIsAcknowledgedAndEntersTheGuest) {
+    launch(2);
+    ASSERT_TRUE(ask(VcpuGoal::kRun));
+    EXPECT_TRUE(hypervisor_.wait_inside(2));
+    EXPECT_EQ(thread(0).state(), VcpuState::kRunning);
+}
+
+TEST_F(VcpuSetTest, PauseWhileRunningIsAcknowledged) {
+    launch(8);
+    ASSERT_TRUE(ask(VcpuGoal::kRun));
+    ASSERT_TRUE(hypervisor_.wait_inside(8));
+    ASSERT_TRUE(ask(VcpuGoal::kPause));
+    EXPECT_EQ(hypervisor_.inside, 0);
+    for (const auto& vcpu : set_.threads()) {
+        EXPECT_EQ(vcpu->state(), VcpuState::kPaused);
+        EXPECT_EQ(vcpu->kicks(), 1u);
+    }
+    EXPECT_EQ(rekicks(), 0u);
+}
+
+TEST_F(VcpuSetTest, PauseWhilePausedIsAcknowledged) {
+    launch(2);
+    EXPECT_TRUE(ask(VcpuGoal::kPause));
+    EXPECT_TRUE(ask(VcpuGoal::kPause));
+    EXPECT_EQ(hypervisor_.runs, 0);
+}
+
+TEST_F(VcpuSetTest, PauseBeforeTheThreadHasEnteredIsAcknowledged) {
+    launch(4);
+    for (int i = 0; i < 500; ++i) {
+        set_.ask_all(VcpuGoal::kRun, [] { FAIL() << "given up by the pause"; });
+        ASSERT_TRUE(ask(VcpuGoal::kPause));
+        ASSERT_EQ(hypervisor_.inside, 0);
+    }
+    EXPECT_EQ(rekicks(), 0u);
+}
+
+TEST_F(VcpuSetTest, RunAfterPauseRunsAgain) {
+    launch(1);
+    for (int i = 1; i <= 3; ++i) {
+        ASSERT_TRUE(ask(VcpuGoal::kRun));
+        ASSERT_TRUE(hypervisor_.wait_inside(1));
+        ASSERT_TRUE(ask(VcpuGoal::kPause));
+    }
+    EXPECT_GE(hypervisor_.runs, 3);
+}
+
+TEST_F(VcpuSetTest, KickWithoutRequestGoesOnRunning) {
+    launch(1);
+    ASSERT_TRUE(ask(VcpuGoal::kRun));
+    ASSERT_TRUE(hypervisor_.wait_inside(1));
+    thread(0).kick();
+    EXPECT_TRUE(
+        hypervisor_.wait([this] { return hypervisor_.runs == 2 && hypervisor_.inside == 1; }));
+    EXPECT_EQ(thread(0).state(), VcpuState::kRunning);
+}
+
+TEST_F(VcpuSetTest, ExitIsPostedAndTheThreadParks) {
+    launch(2);
+    ASSERT_TRUE(ask(VcpuGoal::kRun));
+    hypervisor_.end_run(1, {RunStop::kFault, "bad instruction"});
+    ASSERT_TRUE(loop_.run_until([this] { return !exits_.empty(); }));
+    EXPECT_EQ(exits_[0].first, 1u);
+    EXPECT_EQ(exits_[0].second.stop, RunStop::kFault);
+    EXPECT_EQ(exits_[0].second.detail, "bad instruction");
+    ASSERT_TRUE(ask(VcpuGoal::kPause));
+    EXPECT_EQ(thread(1).state(), VcpuState::kExited);
+    EXPECT_EQ(thread(0).state(), VcpuState::kPaused);
+}
+
+TEST_F(VcpuSetTest, ExitedVcpuRunsAgainWhenAsked) {
+    launch(1);
+    ASSERT_TRUE(ask(VcpuGoal::kRun));
+    hypervisor_.end_run(0, {RunStop::kTripleFault, ""});
+    ASSERT_TRUE(loop_.run_until([this] { return !exits_.empty(); }));
+    ASSERT_TRUE(ask(VcpuGoal::kPause));
+    ASSERT_TRUE(ask(VcpuGoal::kRun));
+    EXPECT_TRUE(hypervisor_.wait_inside(1));
+    EXPECT_EQ(thread(0).state(), VcpuState::kRunning);
+}
+
+TEST_F(VcpuSetTest, VcpuThatAskedForAResetExecutesNothingMore) {
+    launch(1);
+    {
+        const std::lock_guard lock(hypervisor_.mutex);
+        hypervisor_.next_port_write[0] = {1, 0xfe};
+    }
+    ASSERT_TRUE(ask(VcpuGoal::kRun));
+    ASSERT_TRUE(loop_.run_until([this] { return thread(0).state() == VcpuState::kExited; }));
+    EXPECT_EQ(requests_, 1);
+    EXPECT_EQ(hypervisor_.runs, 1);
+    gate_.clear();
+    ASSERT_TRUE(ask(VcpuGoal::kPause));
+    ASSERT_TRUE(ask(VcpuGoal::kRun));
+    EXPECT_TRUE(hypervisor_.wait_inside(1));
+}
+
+TEST_F(VcpuSetTest, OtherPortWritesDoNotLeaveTheRun) {
+    launch(1);
+    {
+        const std::lock_guard lock(hypervisor_.mutex);
+        hypervisor_.next_port_write[0] = {2, 0xfe};
+    }
+    ASSERT_TRUE(ask(VcpuGoal::kRun));
+    ASSERT_TRUE(hypervisor_.wait([this] { return hypervisor_.next_port_write.empty(); }));
+    ASSERT_TRUE(hypervisor_.wait_inside(1));
+    EXPECT_EQ(hypervisor_.runs, 1);
+}
+
+TEST_F(VcpuSetTest, EndFromEveryStateJoins) {
+    launch(3);
+    ASSERT_TRUE(ask(VcpuGoal::kRun));
+    ASSERT_TRUE(hypervisor_.wait_inside(3));
+    hypervisor_.end_run(2, {RunStop::kHalted, ""});
+    ASSERT_TRUE(loop_.run_until([this] { return thread(2).state() == VcpuState::kExited; }));
+    ASSERT_TRUE(ask(VcpuGoal::kEnd));
+    EXPECT_EQ(hypervisor_.inside, 0);
+    EXPECT_EQ(thread(0).state(), VcpuState::kStopping);
+}
+
+TEST_F(VcpuSetTest, LostKickIsRepeatedAndCounted) {
+    launch(2);
+    hypervisor_.deaf_to[1] = 1;
+    ASSERT_TRUE(ask(VcpuGoal::kRun));
+    ASSERT_TRUE(hypervisor_.wait_inside(2));
+    ASSERT_TRUE(ask(VcpuGoal::kPause));
+    EXPECT_EQ(thread(0).rekicks(), 0u);
+    EXPECT_EQ(thread(1).rekicks(), 1u);
+    EXPECT_EQ(thread(1).kicks(), 2u);
+}
+
+TEST_F(VcpuSetTest, SeveralLostKicksAreAllRepeated) {
+    launch(1);
+    hypervisor_.deaf_to[0] = 3;
+    ASSERT_TRUE(ask(VcpuGoal::kRun));
+    ASSERT_TRUE(hypervisor_.wait_inside(1));
+    ASSERT_TRUE(ask(VcpuGoal::kPause));
+    EXPECT_EQ(thread(0).rekicks(), 3u);
+}
+
+TEST_F(VcpuSetTest, StuckVcpuIsNamedWithItsThread) {
+    launch(2);
+    ASSERT_TRUE(ask(VcpuGoal::kRun));
+    ASSERT_TRUE(hypervisor_.wait_inside(2));
+    hypervisor_.stuck = true;
+    set_.ask_all(VcpuGoal::kPause, [] {});
+    const std::string stuck = set_.describe_unacknowledged();
+    EXPECT_EQ(stuck.find("vCPU 0 (thread " + std::to_string(thread(0).thread_id()) + " "), 0u)
+        << stuck;
+    hypervisor_.release();
+}
+
+TEST_F(VcpuSetTest, NoVcpusAcknowledgeAtOnce) {
+    EXPECT_TRUE(ask(VcpuGoal::kRun));
+    EXPECT_TRUE(ask(VcpuGoal::kPause));
+    EXPECT_EQ(set_.describe_unacknowledged(), "");
+}
+
+}  // namespace
+}  // namespace halcyon
