@@ -31,7 +31,7 @@ inline constexpr RunStateSet kAllRunStates = ~RunStateSet{0};
 
 /// One row of the command table; made by the generator from a schema entry.
 struct CommandEntry {
-    std::string_view name;
+    std::string_view name = {};
     CommandFunction function = nullptr;
     /// Allowed before machine initialisation (`--preconfig`).
     bool allow_preconfig = false;
@@ -44,7 +44,7 @@ struct CommandEntry {
     /// The run states in which the command is legal.
     RunStateSet run_states = kAllRunStates;
     /// What a client is told in the others.
-    std::string_view run_state_error;
+    std::string_view run_state_error = {};
     /// The error classes besides GenericError that the command may answer.
     ErrorClassSet error_classes = 0;
 };
