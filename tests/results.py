@@ -1,7 +1,7 @@
 """Adds up what meson's last test runs found: one line, "N passed, N failed, N skipped".
 
-Counts single cases, of GoogleTest and TAP too: they are in the JUnit log. That log has no case for a
-program that crashed or hung before it could report one; testlog.json has each program's result.
+Counts single cases, of GoogleTest and TAP too: they are in the JUnit log. That log has no case for
+a program that crashed or hung before it could report one; testlog.json has each program's result.
 """
 
 import json

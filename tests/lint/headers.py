@@ -45,7 +45,8 @@ def compile_alone(header, flags, directory, cwd):
     text = f'#include "{header}"\n' * 2
     if not source.exists() or source.read_text() != text:
         source.write_text(text)
-    words = [*flags, "-O0", "-g0", "-Werror", "-c", str(source), "-o", str(source) + ".o"]
+    words = [*flags, "-fdiagnostics-color=never", "-O0", "-g0", "-Werror", "-c", str(source), "-o",
+             str(source) + ".o"]
     result = subprocess.run(words, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True,
                             text=True, check=False)
     if result.returncode == 0:
