@@ -1,0 +1,156 @@
+#include "daemon/monitor/monitor.h"
+
+#include <utility>
+
+#include "base/log.h"
+
+namespace halcyon {
+
+Monitor::Monitor(Chardev& chardev, Dispatcher& dispatcher, SessionConfig config, MainLoop& loop)
+    : chardev_(chardev),
+      dispatcher_(dispatcher),
+      config_(std::move(config)),
+      loop_(loop),
+      anchor_(std::make_shared<Anchor>(Anchor{this})) {
+    // A person at a terminal sees what is typed.
+    chardev_.set_echo(true);
+    // A client that has closed only its sending side still gets its replies.
+    chardev_.set_hold([this] {
+        return session_ != nullptr && (!session_->idle() || !input_.empty() || !drained());
+    });
+}
+
+Monitor::~Monitor() {
+    anchor_->monitor = nullptr;
+    chardev_.connect(nullptr);
+    chardev_.set_hold(nullptr);
+}
+
+void Monitor::on_open() {
+    session_ = std::make_unique<Session>(dispatcher_, config_,
+                                         [this](std::string message) { send(std::move(message)); });
+    session_->set_input_callback([this] { process_later(); });
+    session_->open();
+}
+
+void Monitor::on_close() {
+    if (session_ != nullptr) {
+        session_->close();
+        session_.reset();
+    }
+    input_ = {};
+    output_ = {};
+    output_done_ = 0;
+    dropping_ = false;
+}
+
+// -- input ----------------------------------------------------------------------------------------
+
+bool Monitor::may_take_input() const {
+    return session_ != nullptr && session_->wants_input() && unsent() <= kInputLimit;
+}
+
+size_t Monitor::can_receive() {
+    return input_.empty() && may_take_input() ? Chardev::kInputChunk : 0;
+}
+
+void Monitor::receive(std::span<const std::byte> data) {
+    input_.append(reinterpret_cast<const char*>(data.data()), data.size());
+    process_input();
+}
+
+/// Gives the session its input in pieces that complete at most one request, so that a client that
+/// sends many and reads nothing is stopped in between.
+void Monitor::process_input() {
+    batching_ = true;
+    size_t done = 0;
+    while (done < input_.size() && may_take_input()) {
+        const std::string_view rest = std::string_view(input_).substr(done);
+        // Up to a closing bracket, or, where none is near, a little: that may hold many errors.
+        const std::string_view next =
+            rest.substr(0, std::min(rest.substr(0, kPiece).find('}'), kPiece - 1) + 1);
+        done += next.size();
+        session_->receive(next);
+        if (unsent() > kInputLimit) {
+            flush_output();
+        }
+    }
+    batching_ = false;
+    input_.erase(0, done);
+    flush_output();
+    if (input_.empty()) {
+        chardev_.resume_input();
+    }
+    chardev_.recheck_end();
+}
+
+void Monitor::process_later() {
+    loop_.post([anchor = anchor_] {
+        if (anchor->monitor != nullptr && anchor->monitor->session_ != nullptr) {
+            anchor->monitor->process_input();
+        }
+    });
+}
+
+// -- output ---------------------------------------------------------------------------------------
+
+void Monitor::emit(const Event& event) {
+    if (session_ == nullptr || !session_->negotiated()) {
+        return;
+    }
+    if (unsent() > kEventLimit) {
+        ++dropped_events_;
+        if (!std::exchange(dropping_, true)) {
+            spdlog::warn("monitor '{}': the client does not read; its events are dropped",
+                         chardev_.id());
+        }
+        return;
+    }
+    session_->emit(event);
+}
+
+void Monitor::send(std::string message) {
+    if (output_.empty()) {
+        output_ = std::move(message);
+    } else {
+        output_ += message;
+    }
+    if (!batching_) {
+        flush_output();
+        chardev_.recheck_end();
+    }
+}
+
+void Monitor::flush_output() {
+    if (unsent() != 0) {
+        const std::string_view rest = std::string_view(output_).substr(output_done_);
+        output_done_ += chardev_.write_now(std::as_bytes(std::span(rest)));
+    }
+    if (unsent() != 0) {
+        return;  // on_writable goes on
+    }
+    output_done_ = 0;
+    output_.clear();
+    if (output_.capacity() > kInputLimit) {
+        output_.shrink_to_fit();
+    }
+    if (std::exchange(dropping_, false)) {
+        spdlog::warn("monitor '{}': the client reads again; {} events were dropped so far",
+                     chardev_.id(), dropped_events_);
+    }
+}
+
+void Monitor::on_writable() {
+    const bool was_stopped = unsent() > kInputLimit;
+    flush_output();
+    if (was_stopped && unsent() <= kInputLimit) {
+        process_later();
+    }
+    chardev_.recheck_end();
+}
+
+bool Monitor::drained() const {
+    return unsent() == 0 && chardev_.drained();
+}
+
+}  // namespace halcyon
