@@ -145,6 +145,12 @@ def prints_serial(text):
     return _single(build)
 
 
+def prints_everywhere():
+    """D on the debug console, 1 on COM1, 2 on COM2; then halts."""
+    return _single(lambda c: c.out_dx(DEBUGCON, 0x44).out_dx(0x3F8, 0x31).out_dx(0x2F8, 0x32)
+                   .halt())
+
+
 def echo_serial():
     """Sends what COM1 receives back, one byte at a time."""
     return _single(lambda c: c.label("w").raw("BAFD03 EC A801").short(0x74, "w")
