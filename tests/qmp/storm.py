@@ -264,7 +264,7 @@ class Storm:
                 f"seed {self.seed}")
 
 
-REKICK_QUERY = "x-query-vcpus"
+REKICK_QUERY = "__org.halcyon_query-vcpu-stats"
 
 
 def _listing(path):
