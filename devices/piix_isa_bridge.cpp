@@ -2,8 +2,6 @@
 
 #include <utility>
 
-#include "devices/byte_access.h"
-
 namespace halcyon {
 
 using namespace piix;
@@ -13,8 +11,9 @@ Piix3IsaBridge::Piix3IsaBridge(Outputs outputs)
           "piix3",
           {.vendor = pci::kVendorIntel, .device = kIsaDeviceId, .class_code = kIsaClassCode}),
       outputs_(std::move(outputs)),
-      reset_port_(*this, "piix-reset-control", &Piix3IsaBridge::read_reset_control,
-                  &Piix3IsaBridge::write_reset_control) {
+      reset_port_(
+          "piix-reset-control", [this](uint64_t) { return read_reset_control(); },
+          [this](uint64_t, uint8_t value) { write_reset_control(value); }) {
     // 2.2.3: I/O, memory and master are hardwired on.
     define(pci::kCommand, 2, pci::kCommandIo | pci::kCommandMemory | pci::kCommandMaster,
            pci::kCommandSpecialCycles | pci::kCommandSystemError);
@@ -79,20 +78,17 @@ void Piix3IsaBridge::update_interrupts() {
     }
 }
 
-void Piix3IsaBridge::read_reset_control(uint64_t offset, std::span<std::byte> data) {
+uint8_t Piix3IsaBridge::read_reset_control() {
     const std::lock_guard lock(mutex());
-    read_bytewise(offset, data, [this](uint64_t) { return state_.reset_control; });
+    return state_.reset_control;
 }
 
-void Piix3IsaBridge::write_reset_control(uint64_t offset, std::span<const std::byte> data) {
+void Piix3IsaBridge::write_reset_control(uint8_t value) {
     const std::lock_guard lock(mutex());
-    write_bytewise(offset, data, [this](uint64_t, uint8_t value) {
-        const uint8_t before = std::exchange(state_.reset_control, value & kResetMask);
-        if ((before & kResetTrigger) == 0 && (value & kResetTrigger) != 0 &&
-            outputs_.reset_requested) {
-            outputs_.reset_requested((value & kResetHard) != 0);
-        }
-    });
+    const uint8_t before = std::exchange(state_.reset_control, value & kResetMask);
+    if ((before & kResetTrigger) == 0 && (value & kResetTrigger) != 0 && outputs_.reset_requested) {
+        outputs_.reset_requested((value & kResetHard) != 0);
+    }
 }
 
 }  // namespace halcyon

@@ -6,9 +6,9 @@
 #include <cstdint>
 #include <functional>
 
+#include "devices/byte_ports.h"
 #include "devices/pci_function.h"
 #include "devices/piix_registers.h"
-#include "devices/port_block.h"
 
 namespace halcyon {
 
@@ -36,15 +36,15 @@ public:
 private:
     void on_config_written(size_t offset, size_t size) override;
     void on_reset() override;
-    void read_reset_control(uint64_t offset, std::span<std::byte> data);
-    void write_reset_control(uint64_t offset, std::span<const std::byte> data);
+    [[nodiscard]] uint8_t read_reset_control();
+    void write_reset_control(uint8_t value);
     void update_interrupts();
 
     // Runtime glue.
     const Outputs outputs_;
 
     // Sub-parts.
-    PortBlock<Piix3IsaBridge> reset_port_;
+    BytePorts reset_port_;
 
     // Bookkeeping, guarded by mutex(): the ISA interrupts that were reported as high.
     uint16_t isa_levels_ = 0;
