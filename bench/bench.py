@@ -231,7 +231,7 @@ def pss_beyond_ram(pid, memory_mib):
 def exits(bench):
     """(e) a port exit against a bare KVM_RUN loop."""
     bench.need_kvm()
-    result = bench.tool("exit_cost", *((25, 4000) if bench.quick else (80, 10000)))
+    result = bench.tool("exit_cost", *((150, 500) if bench.quick else (600, 1000)))
     bench.row("PIO exit through the Vcpu", result["accel_ns"], result["bare_ns"], "ns",
               "bare KVM_RUN", result["accel_ratio"], "<= 1.05x", result["accel_ratio"] <= 1.05)
     bench.row("PIO exit through the port bus", result["bus_ns"], result["bare_ns"], "ns",

@@ -5,11 +5,12 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import time
 
 import guests
 import tap
-from fixtures import (KVM, SEABIOS, Vm, connect, halcyond_only, listening_socket, options,
+from fixtures import (BINARY, KVM, SEABIOS, Vm, connect, halcyond_only, listening_socket, options,
                       run_to_end, start, temporary_directory, write_file)
 from qmp_client import QmpClient
 
@@ -341,6 +342,40 @@ def _(accel):
     client.command("quit")
     vm.expect_exit(0)
     tap.equal(vm.daemon.stderr(), "", "stderr")
+
+
+@tap.test("runs with stdin, stdout and stderr closed", each=["quit", "refusal"])
+def _(how):
+    halcyond_only()
+    path = os.path.join(temporary_directory(), "qmp.sock")
+    bios = write_file("bios.bin", guests.pio_hammer())
+    words = options("soft", "-bios", bios, "-qmp", f"unix:{path},server=on,wait=off")
+    if how == "refusal":
+        words.append("-bogus")
+    with subprocess.Popen(["sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-', BINARY, *words]) as process:
+        tap.cleanup(process.kill)
+        if how == "refusal":
+            tap.equal(process.wait(5), 1, "exit status")
+            return
+        client = connect(path, process=process)
+        client.command("stop")
+        client.command("quit")
+        tap.equal(process.wait(5), 0, "exit status")
+
+
+@tap.test("an inherited listening socket serves one client after another")
+def _():
+    vm = Vm("soft", guests.spin(), "-S")
+    for _ in range(3):
+        client = vm.connect()
+        tap.equal(client.command("query-status")["status"], "prelaunch", "status")
+        client.close()
+
+
+@tap.test("an option given twice: the last one counts")
+def _():
+    _, client = start("soft", guests.spin(), "-S", "-smp", "3", "-smp", "2")
+    tap.equal(len(client.command("query-cpus-fast")), 2, "vCPUs")
 
 
 @tap.test("the default accelerator is the best there is")

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """stop, cont, system_reset, system_powerdown, preconfig: run states, their events and their order."""
 
+import random
 import re
 import time
 
@@ -287,6 +288,22 @@ def _(accel):
     tap.equal(after, before, "thread ids")
 
 
+@tap.test("kicks are counted, and none had to be repeated", each=ACCELS)
+def _(accel):
+    halcyond_only()
+    _, client = start(accel, guests.on_all_vcpus("pio"), "-smp", "4")
+    for _ in range(10):
+        client.command("stop")
+        client.command("cont")
+    stats = client.command("__org.halcyon_query-vcpu-stats")
+    tap.equal([vcpu["cpu-index"] for vcpu in stats], [0, 1, 2, 3], "cpu-index")
+    tap.equal([vcpu["kicks"] >= 10 for vcpu in stats], [True] * 4, f"ten kicks each: {stats}")
+    tap.equal([vcpu["rekicks"] for vcpu in stats], [0] * 4, "re-kicks")
+    tap.equal({vcpu["state"] for vcpu in stats}, {"running"}, "states")
+    threads = [cpu["thread-id"] for cpu in client.command("query-cpus-fast")]
+    tap.equal([vcpu["thread-id"] for vcpu in stats], threads, "thread ids")
+
+
 @tap.test("inject-nmi is taken", each=ACCELS)
 def _(accel):
     _, client = start(accel, guests.halt_loop())
@@ -329,6 +346,47 @@ def _(accel):
     except QmpError as error:
         tap.equal(error.error_class, "CommandNotFound", "class")
     tap.equal(status(client), "running", "status")
+
+
+def model_step(state, command):
+    """The next state, and the messages a command brings, as QEMU does it."""
+    if command == "stop":
+        return ("paused", ["STOP", "return"]) if state == "running" else (state, ["return"])
+    if command == "cont":
+        return "running", ["return"] if state == "running" else ["RESUME", "return"]
+    if command == "system_reset":
+        return ("running" if state == "running" else "prelaunch"), ["RESET", "return"]
+    return state, [state]  # query-status
+
+
+WALKS = [(f"{accel}, {how}", (accel, how)) for accel in ACCELS for how in ("stepwise", "pipelined")]
+
+
+@tap.test("a random walk over the states goes as the model says", each=WALKS, timeout=60)
+def _(case):
+    accel, how = case
+    seed = random.SystemRandom().randrange(2**32)
+    tap.diagnose(f"seed {seed}")
+    chance = random.Random(seed)
+    _, client = start(accel, guests.on_all_vcpus("mix"), "-smp", "3", "-S")
+    commands = chance.choices(["stop", "cont", "system_reset", "query-status"], k=400)
+    state, expected = "prelaunch", []
+    for command in commands:
+        state, messages = model_step(state, command)
+        expected += messages
+    requests = [b'{"execute": "%s"}' % command.encode() for command in commands]
+    if how == "pipelined":
+        client.send_raw(b"".join(requests))
+        requests = []
+    seen = []
+    while len(seen) < len(expected):
+        if requests and (not seen or seen[-1] not in ("STOP", "RESUME", "RESET")):
+            client.send_raw(requests.pop(0))
+        message = client.receive(20)
+        seen.append(message.get("event") or
+                    (message["return"].get("status", "return") if "return" in message
+                     else message["error"]))
+    tap.equal(seen, expected, "messages")
 
 
 @tap.test("SeaBIOS is stopped and continued fifty times and boots all the same", each=ACCELS,
