@@ -19,6 +19,43 @@ void SoftCpu::jump_near(uint32_t target) {
     own_jumped_ = true;
 }
 
+/// Jumps `displacement` beyond the instruction if `taken`; call it when all is decoded.
+void SoftCpu::jump_relative(uint32_t displacement, bool taken) {
+    if (taken && !faulted()) {
+        jump_near(ip() + insn_.next + displacement);
+    }
+}
+
+void SoftCpu::jump_short(bool taken) {
+    jump_relative(static_cast<uint32_t>(static_cast<int8_t>(next8())), taken);
+}
+
+void SoftCpu::near_direct(bool call) {
+    const uint32_t displacement = next_operand_signed();
+    if (call && !faulted()) {
+        push(insn_.operand_size(), next_ip());
+    }
+    jump_relative(displacement, true);
+}
+
+/// CALL and JMP of group 5.
+void SoftCpu::indirect_transfer() {
+    switch (insn_.reg) {
+        case 2:
+        case 4: {
+            const uint32_t target = read_operand(insn_.operand_size());
+            if (insn_.reg == 2) {
+                push(insn_.operand_size(), next_ip());
+            }
+            return faulted() ? void() : jump_near(target);
+        }
+        case 3:
+        case 5:
+            return far_indirect(insn_.reg == 3);
+    }
+    fault(kInvalidOpcode);
+}
+
 void SoftCpu::near_return(uint32_t release) {
     const uint32_t target = pop(insn_.operand_size());
     set_stack_pointer(gpr(4) + release);
@@ -29,7 +66,6 @@ void SoftCpu::near_return(uint32_t release) {
 void SoftCpu::loop_instruction() {
     constexpr unsigned kCount = 1;
     const auto displacement = static_cast<uint32_t>(static_cast<int8_t>(next8()));
-    const uint32_t target = ip() + insn_.next + displacement;
     const unsigned size = insn_.address32 ? 4 : 2;
     bool taken = false;
     if (insn_.opcode == 0xe3) {
@@ -42,9 +78,7 @@ void SoftCpu::loop_instruction() {
             taken = taken && ((flags() & kZero) != 0) == (insn_.opcode == 0xe1);
         }
     }
-    if (taken && !faulted()) {
-        jump_near(target);
-    }
+    jump_relative(displacement, taken);
 }
 
 void SoftCpu::far_direct(bool call) {

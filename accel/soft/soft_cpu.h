@@ -69,8 +69,6 @@ public:
     /// one). On return the registers are those between two instructions or iterations.
     Exit execute(int64_t budget);
     [[nodiscard]] const std::string& unsupported_reason() const { return unsupported_; }
-    /// PAUSE and the like: ends the budget after the current instruction.
-    void end_budget() { budget_ = 0; }
 
     /// Whether a maskable interrupt, or an NMI, would be taken between the last and the next
     /// instruction.
@@ -83,7 +81,9 @@ public:
     void nmi();
     /// Delivering an interrupt can end in a triple fault or meet what is unsupported; then this is
     /// what `execute` would return. kBudget otherwise.
-    [[nodiscard]] Exit pending_exit() const { return exit_; }
+    [[nodiscard]] Exit pending_exit() const {
+        return (local_ & kExitWanted) != 0 ? exit_ : Exit::kBudget;
+    }
 
     void reset();
     /// The start-up IPI: real mode at `vector` * 4 KiB.
@@ -238,6 +238,9 @@ private:
     uint16_t next16();
     uint32_t next32();
     uint32_t next_operand() { return insn_.operand32 ? next32() : next16(); }
+    uint32_t next_operand_signed() {
+        return insn_.operand32 ? next32() : static_cast<uint32_t>(static_cast<int16_t>(next16()));
+    }
     uint32_t next_address() { return insn_.address32 ? next32() : next16(); }
     [[nodiscard]] bool lock_allowed() const;
     [[nodiscard]] bool library_executes() const;
@@ -308,6 +311,10 @@ private:
     // soft_control.cpp: transfers of control.
     [[nodiscard]] uint32_t next_ip() const;
     void jump_near(uint32_t target);
+    void jump_relative(uint32_t displacement, bool taken);
+    void jump_short(bool taken);
+    void near_direct(bool call);
+    void indirect_transfer();
     void loop_instruction();
     void far_direct(bool call);
     void far_indirect(bool call);
@@ -331,6 +338,7 @@ private:
                          uint16_t access);
     void mark_accessed(Descriptor* descriptor);
     void load_far_pointer(unsigned index);
+    void push_segment(unsigned index);
     void pop_segment(unsigned index);
     void pop_operand();
     void move_to_segment();

@@ -34,13 +34,11 @@ constexpr Properties one_byte_properties() {
         table[base + 3] = kModrm | kLibrary;
         table[base + 4] = table[base + 5] = kLibrary;
     }
-    table[0x06] = table[0x0e] = table[0x16] = table[0x1e] = kLibrary;  // PUSH segment
-    set_range(table, 0x40, 0x5f, kLibrary);                            // INC DEC PUSH POP
-    table[0x62] = kModrm;                                              // BOUND
-    table[0x63] = kModrm | kWrites | kWord;                            // ARPL
-    table[0x68] = table[0x6a] = kLibrary;                              // PUSH immediate
-    table[0x69] = table[0x6b] = kModrm | kLibrary;                     // IMUL
-    set_range(table, 0x70, 0x7f, kLibrary);                            // Jcc
+    set_range(table, 0x40, 0x5f, kLibrary);         // INC DEC PUSH POP
+    table[0x62] = kModrm;                           // BOUND
+    table[0x63] = kModrm | kWrites | kWord;         // ARPL
+    table[0x68] = table[0x6a] = kLibrary;           // PUSH immediate
+    table[0x69] = table[0x6b] = kModrm | kLibrary;  // IMUL
     table[0x80] = table[0x82] = kModrm | kLibrary | kWrites | kByte;
     table[0x81] = table[0x83] = kModrm | kLibrary | kWrites;
     table[0x84] = kModrm | kLibrary | kByte;  // TEST
@@ -56,14 +54,12 @@ constexpr Properties one_byte_properties() {
     set_range(table, 0xa8, 0xa9, kLibrary);  // TEST
     set_range(table, 0xb0, 0xbf, kLibrary);  // MOV immediate
     table[0xc0] = table[0xc1] = kModrm;
-    table[0xc3] = kLibrary;  // RET
     table[0xc4] = table[0xc5] = kModrm;
     table[0xc6] = kModrm | kLibrary | kWrites | kByte;
     table[0xc7] = kModrm | kLibrary | kWrites;
     table[0xc9] = kLibrary;  // LEAVE
     set_range(table, 0xd0, 0xd3, kModrm);
     set_range(table, 0xd8, 0xdf, kModrm);
-    table[0xe8] = table[0xe9] = table[0xeb] = kLibrary;  // CALL JMP
     table[0xf5] = table[0xf8] = table[0xf9] = table[0xfc] = table[0xfd] = kLibrary;
     table[0xf6] = table[0xfe] = kModrm | kLibrary | kWrites | kByte;
     table[0xf7] = table[0xff] = kModrm | kLibrary | kWrites;
@@ -77,9 +73,7 @@ constexpr Properties two_byte_properties() {
     set_range(table, 0x10, 0x23, kModrm);
     set_range(table, 0x28, 0x2f, kModrm);
     set_range(table, 0x40, 0x7f, kModrm);
-    set_range(table, 0x80, 0x8f, kLibrary);                             // Jcc
     set_range(table, 0x90, 0x9f, kModrm | kLibrary | kWrites | kByte);  // SETcc
-    table[0xa0] = table[0xa8] = kLibrary;                               // PUSH FS, GS
     set_range(table, 0xa3, 0xa5, kModrm);
     set_range(table, 0xab, 0xae, kModrm);
     table[0xaf] = kModrm | kLibrary;  // IMUL
@@ -210,7 +204,7 @@ bool SoftCpu::library_executes() const {
         case 0xfe:
             return insn_.reg < 2;
         case 0xff:
-            return insn_.reg < 3 || insn_.reg == 4 || insn_.reg == 6;
+            return insn_.reg < 2 || insn_.reg == 6;  // not CALL, JMP
     }
     return true;
 }

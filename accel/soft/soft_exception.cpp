@@ -137,7 +137,8 @@ void SoftCpu::deliver_through(const Descriptor& gate, uint32_t external, const F
         push(size, old_selector);
         push(size, old_pointer);
     }
-    push(size, flags());
+    // A fault saves RF set, so that its instruction is not caught by a breakpoint again.
+    push(size, flags() | (fault_info != nullptr ? kResume : 0));
     push(size, cpu().seg[kCs].sel);
     push(size, ip());
     if (fault_info != nullptr && fault_info->has_error) {

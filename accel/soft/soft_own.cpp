@@ -32,6 +32,11 @@ void SoftCpu::execute_own() {
 void SoftCpu::execute_own_one_byte() {
     const uint8_t opcode = insn_.opcode;
     switch (opcode) {
+        case 0x06:
+        case 0x0e:
+        case 0x16:
+        case 0x1e:
+            return push_segment(opcode >> 3);
         case 0x07:
             return pop_segment(kEs);
         case 0x17:
@@ -71,6 +76,9 @@ void SoftCpu::execute_own_one_byte() {
             return;
         case 0x9f:
             return write_register(4, 1, flags() & 0xff);
+        case 0xc2:
+        case 0xc3:
+            return near_return(opcode == 0xc2 ? next16() : 0);
         case 0xc4:
         case 0xc5:
             return load_far_pointer(opcode == 0xc4 ? kEs : kDs);
@@ -99,9 +107,13 @@ void SoftCpu::execute_own_one_byte() {
         case 0xfa:
         case 0xfb:
             return change_interrupt_flag(opcode == 0xfb);
+        case 0xe8:
+        case 0xe9:
+            return near_direct(opcode == 0xe8);
+        case 0xeb:
+            return jump_short(true);
         case 0xff:
-            return insn_.reg == 3 || insn_.reg == 5 ? far_indirect(insn_.reg == 3)
-                                                    : fault(kInvalidOpcode);
+            return indirect_transfer();
     }
     if (within(opcode, 0x6c, 0x6f) || within(opcode, 0xa4, 0xa7) || within(opcode, 0xaa, 0xaf)) {
         string_instruction();
@@ -109,8 +121,8 @@ void SoftCpu::execute_own_one_byte() {
         move_offset();
     } else if (within(opcode, 0xc0, 0xc1) || within(opcode, 0xd0, 0xd3)) {
         shift_group();
-    } else if (opcode == 0xc2) {
-        near_return(next16());
+    } else if (within(opcode, 0x70, 0x7f)) {
+        jump_short(condition(opcode & 0xf));
     } else if (within(opcode, 0xca, 0xcb)) {
         far_return(opcode == 0xca ? next16() : 0);
     } else if (within(opcode, 0xd8, 0xdf)) {
@@ -152,6 +164,9 @@ void SoftCpu::execute_own_two_byte() {
             return model_register(opcode == 0x30);
         case 0x31:
             return read_time_stamp();
+        case 0xa0:
+        case 0xa8:
+            return push_segment(opcode == 0xa0 ? kFs : kGs);
         case 0xa1:
             return pop_segment(kFs);
         case 0xa9:
@@ -191,7 +206,9 @@ void SoftCpu::execute_own_two_byte() {
         case 0xc7:
             return compare_exchange_8();
     }
-    if (within(opcode, 0x40, 0x4f)) {
+    if (within(opcode, 0x80, 0x8f)) {
+        jump_relative(next_operand_signed(), condition(opcode & 0xf));
+    } else if (within(opcode, 0x40, 0x4f)) {
         conditional_move();
     } else if (!within(opcode, 0x18, 0x1f)) {  // those are hints
         fault(kInvalidOpcode);

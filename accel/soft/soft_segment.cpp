@@ -122,6 +122,13 @@ void SoftCpu::load_far_pointer(unsigned index) {
     }
 }
 
+/// Moves the stack pointer by the operand size but writes a word, as processors do.
+void SoftCpu::push_segment(unsigned index) {
+    const uint32_t pointer = (gpr(4) - insn_.operand_size()) & stack_mask();
+    store(kSs, pointer, 2, cpu().seg[index].sel);
+    set_stack_pointer(pointer);
+}
+
 void SoftCpu::pop_segment(unsigned index) {
     const uint32_t selector = pop(insn_.operand_size());
     load_segment(index, static_cast<uint16_t>(selector));

@@ -83,7 +83,6 @@ RunOutcome SoftVcpu::run() {
 void SoftVcpu::take_init() {
     init_wanted_ = false;
     nmi_wanted_ = false;
-    start_up_.reset();
     apic_.init();
     cpu_->reset();
     state_ = index_.value() == 0 ? State::kRunning : State::kWaitForSipi;
@@ -246,6 +245,7 @@ void SoftVcpu::receive(const ApicMessage& message) {
             break;
         case ApicMessage::kInit:
             init_wanted_ = true;
+            start_up_.reset();  // one that arrives after this counts
             break;
         case ApicMessage::kStartUp:
             if (state_ == State::kWaitForSipi || init_wanted_) {
