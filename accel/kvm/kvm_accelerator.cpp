@@ -70,7 +70,8 @@ Result<UniqueFd> open_device() {
     }
     for (const NeededCapability& needed : kNeeded) {
         if (kvm_check_extension(device.get(), needed.number) == 0) {
-            return Error(std::string(kDevice) + " lacks " + needed.name + ": the kernel is too old",
+            return Error(std::string(kDevice) + " lacks " + needed.name +
+                             ": the kernel or the processor is too old",
                          ErrorCode::kUnsupported);
         }
     }

@@ -73,13 +73,6 @@ Result<void> KvmPartition::set_up(int kvm_fd) {
         split.args[0] = kIoapicPins;
         TRY(kvm_ioctl(fd(), KVM_ENABLE_CAP, "KVM_CAP_SPLIT_IRQCHIP", &split));
     }
-    if (kvm_check_extension(fd(), KVM_CAP_EXIT_ON_EMULATION_FAILURE) != 0) {
-        // Instead of an exception in the guest that tells nobody anything.
-        kvm_enable_cap on_failure{};
-        on_failure.cap = KVM_CAP_EXIT_ON_EMULATION_FAILURE;
-        on_failure.args[0] = 1;
-        TRY(kvm_ioctl(fd(), KVM_ENABLE_CAP, "KVM_CAP_EXIT_ON_EMULATION_FAILURE", &on_failure));
-    }
     return {};
 }
 

@@ -124,6 +124,9 @@ RunOutcome KvmVcpu::run() {
             }
             return {};
         }
+        // A kick sets immediate_exit before the word. If that overtook the clearing of an earlier
+        // kick, the word is still to come, and the signal with it: run meanwhile.
+        set_immediate_exit(false);
     }
 }
 
