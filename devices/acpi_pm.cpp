@@ -46,7 +46,7 @@ constexpr Access kAccess = make_access();
 }  // namespace
 
 AcpiPm::AcpiPm(GuestClock& clock, IrqLine& sci, std::function<void()> power_off,
-               SleepTypes sleep_types)
+               AcpiSleepTypes sleep_types)
     : clock_(clock),
       sci_(sci),
       power_off_(std::move(power_off)),
@@ -54,7 +54,7 @@ AcpiPm::AcpiPm(GuestClock& clock, IrqLine& sci, std::function<void()> power_off,
       gpe0_ports_(
           "acpi-gpe0", [this](uint64_t offset) { return read_gpe(offset); },
           [this](uint64_t offset, uint8_t value) { write_gpe(offset, value); }),
-      apm_ports_(
+      smi_ports_(
           "apm", [this](uint64_t offset) { return read_apm(offset); },
           [this](uint64_t offset, uint8_t value) { write_apm(offset, value); }),
       timer_(clock.make_timer([this] { on_timer(); })) {

@@ -16,6 +16,13 @@
 
 namespace halcyon {
 
+/// The values of SLP_TYP that turn the machine off: those of \_S5 and, when it has one, \_S4 in the
+/// DSDT. QEMU's PIIX4 has these.
+struct AcpiSleepTypes {
+    uint8_t s5 = 0;
+    std::optional<uint8_t> s4 = 2;
+};
+
 /// The PM1 event and control registers, the PM timer, GPE0 and the APM ports of a PIIX4 as QEMU
 /// places them. Handlers from any thread; built and destroyed on the main thread, where its timer
 /// fires. SCI is a level: high while an enabled event stands and SCI_EN is set. With SCI_EN clear
@@ -30,26 +37,19 @@ namespace halcyon {
 /// P_LVL2 or P_LVL3 gives 0 and does not stop the processor. BM_STS and RTC_STS are never set.
 class AcpiPm final : public Resettable {
 public:
-    /// The values of SLP_TYP that turn the machine off: those of \_S5 and \_S4 in the DSDT. QEMU's
-    /// PIIX4 has 0 and 2.
-    struct SleepTypes {
-        uint8_t s5 = 0;
-        std::optional<uint8_t> s4;
-    };
-
     /// `sci` (IRQ 9) and `clock` must outlive this. `power_off` is called on a vCPU thread with no
     /// lock of this device held.
     AcpiPm(GuestClock& clock, IrqLine& sci, std::function<void()> power_off,
-           SleepTypes sleep_types);
+           AcpiSleepTypes sleep_types = {});
     AcpiPm(const AcpiPm&) = delete;
     AcpiPm& operator=(const AcpiPm&) = delete;
 
     /// 64 bytes at PMBA.
-    [[nodiscard]] IoHandler& block() { return block_; }
+    [[nodiscard]] IoHandler& pm_block() { return block_; }
     /// 4 bytes of status and enable bits, at AFE0h in QEMU.
-    [[nodiscard]] IoHandler& gpe0() { return gpe0_ports_; }
+    [[nodiscard]] IoHandler& gpe0_block() { return gpe0_ports_; }
     /// B2h and B3h. F1h and F0h to the first set and clear SCI_EN; both ports read back.
-    [[nodiscard]] IoHandler& apm() { return apm_ports_; }
+    [[nodiscard]] IoHandler& smi_ports() { return smi_ports_; }
 
     /// Presses and releases the power button. Returns whether the guest will hear of it now: ACPI
     /// is on and the button enabled. The status bit is set in any case. From any thread.
@@ -90,11 +90,11 @@ private:
     GuestClock& clock_;
     IrqLine& sci_;
     const std::function<void()> power_off_;
-    const SleepTypes sleep_types_;
+    const AcpiSleepTypes sleep_types_;
 
     Block block_{*this};
     BytePorts gpe0_ports_;
-    BytePorts apm_ports_;
+    BytePorts smi_ports_;
     std::unique_ptr<GuestTimer> timer_;
 
     /// Guards everything below.

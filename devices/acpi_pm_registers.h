@@ -11,7 +11,7 @@ inline constexpr uint64_t kTimerHz = 3'579'545;
 inline constexpr unsigned kTimerBits = 24;
 inline constexpr unsigned kTimerStatusShift = kTimerBits - 1;
 
-/// The PM block: what a byte does that its register says. Offsets from PMBA.
+/// The PM block: its size in port space and its registers, as offsets from PMBA.
 inline constexpr unsigned kBlockSize = 64;
 inline constexpr unsigned kPm1Status = 0x00;
 inline constexpr unsigned kPm1Enable = 0x02;

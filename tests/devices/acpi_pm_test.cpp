@@ -20,25 +20,25 @@ class AcpiPmTest : public testing::Test {
 protected:
     uint16_t in16(uint64_t offset) {
         std::byte data[2];
-        pm.block().read(offset, data);
+        pm.pm_block().read(offset, data);
         return static_cast<uint16_t>(load_le(data));
     }
     void out16(uint64_t offset, uint16_t value) {
         std::byte data[2];
         store_le(data, value);
-        pm.block().write(offset, data);
+        pm.pm_block().write(offset, data);
     }
     uint32_t in32(uint64_t offset) {
         std::byte data[4];
-        pm.block().read(offset, data);
+        pm.pm_block().read(offset, data);
         return static_cast<uint32_t>(load_le(data));
     }
     void out32(uint64_t offset, uint32_t value) {
         std::byte data[4];
         store_le(data, value);
-        pm.block().write(offset, data);
+        pm.pm_block().write(offset, data);
     }
-    void enable_acpi() { write_byte(pm.apm(), kApmControl, kAcpiEnableCommand); }
+    void enable_acpi() { write_byte(pm.smi_ports(), kApmControl, kAcpiEnableCommand); }
     static constexpr uint16_t sleep(unsigned type) {
         return static_cast<uint16_t>(kSleepEnable | type << kSleepTypeShift | kSciEnable);
     }
@@ -49,7 +49,7 @@ protected:
     FakeClock clock;
     IrqRecorder sci;
     int offs = 0;
-    AcpiPm pm{clock, sci, [this] { ++offs; }, {.s5 = 0, .s4 = 2}};
+    AcpiPm pm{clock, sci, [this] { ++offs; }, AcpiSleepTypes{.s5 = 0, .s4 = 2}};
 };
 
 constexpr uint64_t kHalf = uint64_t{1} << kTimerStatusShift;
@@ -58,17 +58,17 @@ TEST_F(AcpiPmTest, TheApmPortTurnsSciOnAndOff) {
     EXPECT_EQ(in16(kPm1Control), 0);
     enable_acpi();
     EXPECT_EQ(in16(kPm1Control), kSciEnable);
-    write_byte(pm.apm(), kApmControl, 0x55);
+    write_byte(pm.smi_ports(), kApmControl, 0x55);
     EXPECT_EQ(in16(kPm1Control), kSciEnable);
-    write_byte(pm.apm(), kApmControl, kAcpiDisableCommand);
+    write_byte(pm.smi_ports(), kApmControl, kAcpiDisableCommand);
     EXPECT_EQ(in16(kPm1Control), 0);
 }
 
 TEST_F(AcpiPmTest, TheApmPortsReadBack) {
-    write_byte(pm.apm(), kApmControl, 0x12);
-    write_byte(pm.apm(), kApmStatus, kAcpiEnableCommand);
-    EXPECT_EQ(read_byte(pm.apm(), kApmControl), 0x12);
-    EXPECT_EQ(read_byte(pm.apm(), kApmStatus), kAcpiEnableCommand);
+    write_byte(pm.smi_ports(), kApmControl, 0x12);
+    write_byte(pm.smi_ports(), kApmStatus, kAcpiEnableCommand);
+    EXPECT_EQ(read_byte(pm.smi_ports(), kApmControl), 0x12);
+    EXPECT_EQ(read_byte(pm.smi_ports(), kApmStatus), kAcpiEnableCommand);
     EXPECT_EQ(in16(kPm1Control), 0) << "the status port commands nothing";
 }
 
@@ -88,7 +88,7 @@ TEST_F(AcpiPmTest, ThePowerButtonIsNotHeardWithoutItsEnableBitOrAcpi) {
     EXPECT_FALSE(pm.press_power_button());
     EXPECT_FALSE(sci.level());
     EXPECT_EQ(in16(kPm1Status), kPowerButtonBit);
-    write_byte(pm.apm(), kApmControl, kAcpiDisableCommand);
+    write_byte(pm.smi_ports(), kApmControl, kAcpiDisableCommand);
     out16(kPm1Enable, kPowerButtonBit);
     EXPECT_FALSE(pm.press_power_button());
     EXPECT_FALSE(sci.level());
@@ -100,7 +100,7 @@ TEST_F(AcpiPmTest, StatusBitsAreClearedByOnesOnly) {
     pm.press_power_button();
     out16(kPm1Status, static_cast<uint16_t>(~kPowerButtonBit));
     EXPECT_EQ(in16(kPm1Status), kPowerButtonBit);
-    write_byte(pm.block(), kPm1Status + 1, kPowerButtonBit >> 8);
+    write_byte(pm.pm_block(), kPm1Status + 1, kPowerButtonBit >> 8);
     EXPECT_EQ(in16(kPm1Status), 0);
     out16(kPm1Status, 0xFFFF);
     EXPECT_EQ(in16(kPm1Status), 0);
@@ -126,15 +126,16 @@ TEST_F(AcpiPmTest, SleepTypeOfS5TurnsOff) {
 TEST_F(AcpiPmTest, SleepTypeOfS4TurnsOffWhenItIsOffered) {
     out16(kPm1Control, sleep(2));
     EXPECT_EQ(offs, 1);
-    AcpiPm other(clock, sci, [this] { offs += 10; }, {.s5 = 5, .s4 = std::nullopt});
+    AcpiPm other(
+        clock, sci, [this] { offs += 10; }, AcpiSleepTypes{.s5 = 5, .s4 = std::nullopt});
     std::byte data[2];
     store_le(data, sleep(2));
-    other.block().write(kPm1Control, data);
+    other.pm_block().write(kPm1Control, data);
     store_le(data, sleep(0));
-    other.block().write(kPm1Control, data);
+    other.pm_block().write(kPm1Control, data);
     EXPECT_EQ(offs, 1);
     store_le(data, sleep(5));
-    other.block().write(kPm1Control, data);
+    other.pm_block().write(kPm1Control, data);
     EXPECT_EQ(offs, 11);
 }
 
@@ -150,18 +151,18 @@ TEST_F(AcpiPmTest, OtherSleepTypesWakeAtOnce) {
 
 TEST_F(AcpiPmTest, SleepTypeWithoutSleepEnableDoesNothing) {
     out16(kPm1Control, kSciEnable);
-    write_byte(pm.block(), kPm1Control + 1, 0x04);
+    write_byte(pm.pm_block(), kPm1Control + 1, 0x04);
     EXPECT_EQ(offs, 0);
     EXPECT_EQ(in16(kPm1Status), 0);
 }
 
 TEST_F(AcpiPmTest, SleepEnableWorksInAByteAndInADword) {
-    write_byte(pm.block(), kPm1Control + 1, kSleepEnable >> 8);
+    write_byte(pm.pm_block(), kPm1Control + 1, kSleepEnable >> 8);
     EXPECT_EQ(offs, 1);
     out32(kPm1Control, kSleepEnable);
     EXPECT_EQ(offs, 2);
     out16(kPm1Control + 2, kSleepEnable);
-    write_byte(pm.block(), kPm1Control, 0x20);
+    write_byte(pm.pm_block(), kPm1Control, 0x20);
     EXPECT_EQ(offs, 2) << "other bytes are no control register";
 }
 
@@ -177,7 +178,7 @@ TEST_F(AcpiPmTest, PowerOffMayUseTheDevice) {
     self = &other;
     std::byte data[2];
     store_le(data, sleep(0));
-    other.block().write(kPm1Control, data);
+    other.pm_block().write(kPm1Control, data);
     EXPECT_TRUE(called);
 }
 
@@ -187,7 +188,7 @@ TEST_F(AcpiPmTest, TheTimerCountsAtItsRateIn24Bits) {
     EXPECT_EQ(in32(kTimer), 3'579'545u);
     clock.advance(4s);
     EXPECT_EQ(in32(kTimer), 5 * 3'579'545u - (1u << 24));
-    EXPECT_EQ(read_byte(pm.block(), kTimer + 1), (5 * 3'579'545u >> 8) & 0xFF);
+    EXPECT_EQ(read_byte(pm.pm_block(), kTimer + 1), (5 * 3'579'545u >> 8) & 0xFF);
     out32(kTimer, 0);
     EXPECT_EQ(in32(kTimer), 5 * 3'579'545u - (1u << 24)) << "read only";
 }
@@ -218,18 +219,18 @@ TEST_F(AcpiPmTest, TimerStatusRaisesSciByItsTimer) {
 
 TEST_F(AcpiPmTest, Gpe0RaisesSciForEnabledEvents) {
     enable_acpi();
-    write_byte(pm.gpe0(), 3, 0x02);
+    write_byte(pm.gpe0_block(), 3, 0x02);
     pm.raise_gpe(1);
     EXPECT_FALSE(sci.level());
     pm.raise_gpe(9);
     EXPECT_TRUE(sci.level());
-    EXPECT_EQ(read_byte(pm.gpe0(), 0), 0x02);
-    EXPECT_EQ(read_byte(pm.gpe0(), 1), 0x02);
-    write_byte(pm.gpe0(), 1, 0x02);
+    EXPECT_EQ(read_byte(pm.gpe0_block(), 0), 0x02);
+    EXPECT_EQ(read_byte(pm.gpe0_block(), 1), 0x02);
+    write_byte(pm.gpe0_block(), 1, 0x02);
     EXPECT_FALSE(sci.level());
-    write_byte(pm.gpe0(), 2, 0xFF);
+    write_byte(pm.gpe0_block(), 2, 0xFF);
     EXPECT_TRUE(sci.level());
-    EXPECT_EQ(read_byte(pm.gpe0(), 2), 0xFF);
+    EXPECT_EQ(read_byte(pm.gpe0_block(), 2), 0xFF);
     pm.raise_gpe(16);
     pm.raise_gpe(~0u);
 }
@@ -259,11 +260,11 @@ TEST_F(AcpiPmTest, TheRestOfTheBlockIsStorage) {
 
 TEST_F(AcpiPmTest, AnAccessBeyondTheBlockIsHarmless) {
     std::byte data[8];
-    pm.block().read(kBlockSize - 2, data);
+    pm.pm_block().read(kBlockSize - 2, data);
     EXPECT_EQ(load_le(data), 0u);
-    pm.block().write(kBlockSize - 2, data);
-    EXPECT_EQ(read_byte(pm.gpe0(), 77), 0);
-    write_byte(pm.gpe0(), 77, 1);
+    pm.pm_block().write(kBlockSize - 2, data);
+    EXPECT_EQ(read_byte(pm.gpe0_block(), 77), 0);
+    write_byte(pm.gpe0_block(), 77, 1);
 }
 
 TEST_F(AcpiPmTest, ResetClearsRegistersAndSciAndLeavesTheTimer) {
@@ -278,7 +279,7 @@ TEST_F(AcpiPmTest, ResetClearsRegistersAndSciAndLeavesTheTimer) {
     EXPECT_EQ(in32(kPm1Status), 0u);
     EXPECT_EQ(in16(kPm1Control), 0);
     EXPECT_EQ(in32(kGlobalControl), 0u);
-    EXPECT_EQ(read_byte(pm.gpe0(), 0), 0);
+    EXPECT_EQ(read_byte(pm.gpe0_block(), 0), 0);
     EXPECT_EQ(clock.armed(), 0u);
     EXPECT_EQ(in32(kTimer), 3'579'545u);
 }
