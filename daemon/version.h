@@ -1,12 +1,18 @@
 /// The versions that the daemon reports.
 #pragma once
 
+#include <string>
 #include <string_view>
 
 namespace halcyon {
 
 /// Halcyon's own version, from meson.build.
 inline constexpr std::string_view kVersion = HALCYON_VERSION;
+
+/// What the greeting and query-version call the server itself.
+[[nodiscard]] inline std::string package_version() {
+    return "halcyon-" + std::string(kVersion);
+}
 
 struct QapiVersion {
     int major;

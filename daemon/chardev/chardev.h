@@ -36,6 +36,11 @@ public:
 
     [[nodiscard]] const std::string& id() const { return id_; }
 
+    /// What it is connected to, in QEMU's words: "unix:/run/vm.sock,server=on".
+    [[nodiscard]] virtual std::string filename() const = 0;
+    /// Whether a device or a monitor uses it.
+    [[nodiscard]] bool has_frontend() const { return frontend_ != nullptr; }
+
     [[nodiscard]] size_t write(std::span<const std::byte> data) final;
     void input_wanted() final;
     void connect(CharFrontend* frontend) final;

@@ -22,6 +22,7 @@ Result<std::unique_ptr<Chardev>> create_chardev(const ChardevOptions& options, M
 class NullChardev final : public Chardev {
 public:
     NullChardev(std::string id, MainLoop& loop);
+    [[nodiscard]] std::string filename() const override { return "null"; }
 };
 
 /// Writes to a file. Once a write fails (a full disk) the rest is discarded, with a warning.
@@ -30,6 +31,7 @@ public:
     static Result<std::unique_ptr<Chardev>> create(std::string id,
                                                    const FileChardevOptions& options,
                                                    MainLoop& loop);
+    [[nodiscard]] std::string filename() const override { return "file"; }
 
 private:
     using Chardev::Chardev;
@@ -43,6 +45,7 @@ public:
     static Result<std::unique_ptr<Chardev>> create(std::string id, MainLoop& loop);
     /// The device that a peer opens.
     [[nodiscard]] const std::string& path() const { return path_; }
+    [[nodiscard]] std::string filename() const override { return "pty:" + path_; }
 
 private:
     using Chardev::Chardev;
@@ -67,6 +70,7 @@ public:
                                                    MainLoop& loop);
     ~StdioChardev() override;
 
+    [[nodiscard]] std::string filename() const override { return "stdio"; }
     void set_echo(bool echo) override;
     void on_continued() override { apply_mode(); }
 
@@ -94,8 +98,7 @@ public:
     /// For a server with wait=on: waits until a client has connected; false when `cancel_fd` became
     /// readable first. Before the loop runs.
     Result<bool> wait_for_client(int cancel_fd);
-    /// The address, for people: "unix:PATH,server=on".
-    [[nodiscard]] std::string describe() const;
+    [[nodiscard]] std::string filename() const override;
 
 private:
     /// Pending connections; others are refused by the kernel's own limit.
@@ -123,6 +126,7 @@ private:
     bool retry_logged_ = false;
     /// Identifies the socket file that was made here.
     bool made_file_ = false;
+    std::string file_path_;  ///< absolute: the working directory may change
     dev_t file_device_ = 0;
     ino_t file_inode_ = 0;
 };

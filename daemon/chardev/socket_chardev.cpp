@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
+#include <filesystem>
 #include <utility>
 
 #include "base/log.h"
@@ -92,9 +93,9 @@ SocketChardev::SocketChardev(std::string id, const SocketChardevOptions& options
 
 SocketChardev::~SocketChardev() {
     struct stat status {};
-    if (made_file_ && lstat(options_.path.c_str(), &status) == 0 && status.st_dev == file_device_ &&
+    if (made_file_ && lstat(file_path_.c_str(), &status) == 0 && status.st_dev == file_device_ &&
         status.st_ino == file_inode_) {
-        unlink(options_.path.c_str());
+        unlink(file_path_.c_str());
     }
 }
 
@@ -115,10 +116,10 @@ Result<std::unique_ptr<Chardev>> SocketChardev::create(std::string id,
     return std::unique_ptr<Chardev>(std::move(chardev));
 }
 
-std::string SocketChardev::describe() const {
+std::string SocketChardev::filename() const {
     const std::string where =
         options_.fd >= 0 ? "fd:" + std::to_string(options_.fd) : "unix:" + options_.path;
-    return where + (options_.abstract ? ",abstract=on" : "") +
+    return (is_open() ? "" : "disconnected:") + where + (options_.abstract ? ",abstract=on" : "") +
            (options_.server ? ",server=on" : "");
 }
 
@@ -142,6 +143,8 @@ Result<void> SocketChardev::listen_at_path() {
     struct stat status {};
     if (!options_.abstract && lstat(options_.path.c_str(), &status) == 0) {
         made_file_ = true;
+        std::error_code ignored;
+        file_path_ = std::filesystem::absolute(options_.path, ignored).string();
         file_device_ = status.st_dev;
         file_inode_ = status.st_ino;
     }

@@ -1,0 +1,202 @@
+#include "daemon/application.h"
+
+#include <malloc.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <utility>
+
+#include "base/log.h"
+#include "daemon/commands/convert.h"
+#include "daemon/version.h"
+#include "qmp_commands.h"
+#include "qmp_events.h"
+
+namespace halcyon {
+
+Application::Application(Options options, std::span<const Accelerator* const> accelerators,
+                         SignalSource& signals)
+    : options_(std::move(options)), accelerators_(accelerators), signals_(signals) {}
+
+Application::~Application() {
+    signals_.unwatch();
+    for (const std::unique_ptr<Chardev>& chardev : chardevs_) {
+        chardev->set_drain_callback(nullptr);
+    }
+}
+
+// -- start ----------------------------------------------------------------------------------------
+
+Result<Application::Started> Application::initialize() {
+    TRY(create_chardevs());
+    if (TRY(wait_for_clients()) == Started::kCancelled) {
+        return Started::kCancelled;
+    }
+    TRY(create_machine());
+    create_monitors();
+    if (!options_.pidfile.empty()) {
+        Result<std::unique_ptr<Pidfile>> pidfile = Pidfile::create(options_.pidfile);
+        if (!pidfile) {
+            return std::move(pidfile).error().with_context("-pidfile");
+        }
+        pidfile_ = *std::move(pidfile);
+    }
+    return Started::kReady;
+}
+
+Result<void> Application::create_chardevs() {
+    for (const ChardevOptions& options : options_.chardevs) {
+        chardevs_.push_back(TRY(create_chardev(options, loop_)));
+    }
+    return {};
+}
+
+Result<Application::Started> Application::wait_for_clients() {
+    for (size_t index = 0; index < chardevs_.size(); ++index) {
+        const auto* socket = std::get_if<SocketChardevOptions>(&options_.chardevs[index].kind);
+        if (socket == nullptr || !socket->wait) {
+            continue;
+        }
+        auto& chardev = static_cast<SocketChardev&>(*chardevs_[index]);
+        std::fprintf(stderr, "halcyond: %s: waiting for connection on: %s\n",
+                     options_.chardevs[index].origin.c_str(), chardev.filename().c_str());
+        if (!TRY(chardev.wait_for_client(signals_.fd()))) {
+            // SIGCONT is no reason to give up, but for the rare one there is no harm in it.
+            return Started::kCancelled;
+        }
+    }
+    return Started::kReady;
+}
+
+Result<void> Application::create_machine() {
+    MachineConfig& config = options_.machine;
+    for (const std::optional<std::string>& id : options_.serial) {
+        config.serial_ports.push_back(id ? find_chardev(*id) : nullptr);
+    }
+    config.debug_console = options_.debugcon ? find_chardev(*options_.debugcon) : nullptr;
+    machine_ = TRY(Machine::create(std::move(config), loop_, *this));
+    return {};
+}
+
+void Application::create_monitors() {
+    context_ = std::make_unique<CommandContext>(
+        *machine_, accelerators_, chardevs_,
+        [this](ShutdownCause cause, Machine::Done done) { end(cause, std::move(done)); });
+    dispatcher_ = std::make_unique<Dispatcher>(qmp::command_table(), *context_);
+    dispatcher_->set_phase_source([this] {
+        const RunState state = machine_->run_state();
+        return MachinePhase{.preconfig = state == RunState::kPreconfig,
+                            .run_state = static_cast<unsigned>(to_qmp(state))};
+    });
+    for (const MonitorOptions& monitor : options_.monitors) {
+        const SessionConfig config{.version = {.major = kQapiVersion.major,
+                                               .minor = kQapiVersion.minor,
+                                               .micro = kQapiVersion.micro},
+                                   .package = package_version(),
+                                   .oob_allowed = true,
+                                   .pretty = monitor.pretty};
+        monitors_.push_back(std::make_unique<Monitor>(*find_chardev(monitor.chardev_id),
+                                                      *dispatcher_, config, loop_));
+    }
+}
+
+Chardev* Application::find_chardev(const std::string& id) const {
+    // The command line was checked: it is there.
+    return std::find_if(chardevs_.begin(), chardevs_.end(),
+                        [&](const auto& chardev) { return chardev->id() == id; })
+        ->get();
+}
+
+Result<void> Application::run() {
+    TRY(signals_.watch(
+        loop_, [this] { end(ShutdownCause::kHostSignal, [](const Result<void>&) {}); },
+        [this] {
+            for (const std::unique_ptr<Chardev>& chardev : chardevs_) {
+                chardev->on_continued();
+            }
+        }));
+    machine_->start([](const Result<void>& started) {
+        if (!started) {
+            spdlog::error("the guest could not be started: {}", started.error().message());
+        }
+    });
+    // The guest's RESUME comes before any greeting: nobody is connected yet, as far as the monitors
+    // know.
+    for (const std::unique_ptr<Monitor>& monitor : monitors_) {
+        monitor->start();
+    }
+    malloc_trim(0);
+    loop_.run();
+    return {};
+}
+
+// -- end ------------------------------------------------------------------------------------------
+
+void Application::end(ShutdownCause cause, Machine::Done done) {
+    dispatcher_->refuse_new_commands();
+    machine_->quit(cause, [this, done = std::move(done)](const Result<void>& result) {
+        if (!result) {
+            dispatcher_->refuse_new_commands(false);
+        }
+        done(result);
+    });
+}
+
+void Application::begin_flush() {
+    flushing_ = true;
+    for (const std::unique_ptr<Chardev>& chardev : chardevs_) {
+        chardev->set_drain_callback([this] { stop_if_drained(); });
+    }
+    flush_timer_ = loop_.make_timer([this] { loop_.stop(); });
+    flush_timer_->arm(loop_.now() + kFlushTimeout);
+    stop_if_drained();
+}
+
+void Application::stop_if_drained() {
+    if (all_drained()) {
+        loop_.stop();
+    }
+}
+
+bool Application::all_drained() const {
+    return std::all_of(chardevs_.begin(), chardevs_.end(),
+                       [](const auto& chardev) { return chardev->drained(); }) &&
+           std::all_of(monitors_.begin(), monitors_.end(),
+                       [](const auto& monitor) { return monitor->drained(); });
+}
+
+// -- what happens to the machine ------------------------------------------------------------------
+
+void Application::emit(const Event& event) {
+    for (const std::unique_ptr<Monitor>& monitor : monitors_) {
+        monitor->emit(event);
+    }
+}
+
+void Application::on_stopped() {
+    emit(qmp::make_stop_event());
+}
+
+void Application::on_resumed() {
+    emit(qmp::make_resume_event());
+}
+
+void Application::on_reset(ShutdownCause cause) {
+    emit(qmp::make_reset_event(is_guest_cause(cause), to_qmp(cause)));
+}
+
+void Application::on_powerdown() {
+    emit(qmp::make_powerdown_event());
+}
+
+void Application::on_shutdown(ShutdownCause cause) {
+    emit(qmp::make_shutdown_event(is_guest_cause(cause), to_qmp(cause)));
+}
+
+void Application::on_ended() {
+    dispatcher_->refuse_new_commands();
+    // Later, because the replies to quit come after this.
+    loop_.post([this] { begin_flush(); });
+}
+
+}  // namespace halcyon

@@ -1,0 +1,84 @@
+/// Application: the daemon's parts, put together.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/result.h"
+#include "daemon/chardev/kinds.h"
+#include "daemon/command_context.h"
+#include "daemon/event_loop/main_loop.h"
+#include "daemon/event_loop/signals.h"
+#include "daemon/monitor/monitor.h"
+#include "daemon/options/options.h"
+#include "daemon/process/pidfile.h"
+#include "machine/machine.h"
+#include "protocol/dispatcher.h"
+
+namespace halcyon {
+
+/// One VM's process from start to end. Main thread only. Everything is owned here, in the order of
+/// its making; the reverse is the order of destruction, so that the machine's threads go before
+/// what they call into.
+class Application final : private MachineObserver {
+public:
+    Application(Options options, std::span<const Accelerator* const> accelerators,
+                SignalSource& signals);
+    ~Application() override;
+    Application(const Application&) = delete;
+    Application& operator=(const Application&) = delete;
+
+    /// What became of the start.
+    enum class Started {
+        kReady,      ///< the sockets listen, the machine is built, the pidfile is written
+        kCancelled,  ///< a signal ended the wait for a client
+    };
+
+    /// Builds everything; nothing runs yet. Fails with a one-line reason, and what was made is gone
+    /// with the object.
+    Result<Started> initialize();
+    /// Starts the machine and serves until it has ended and the monitors are flushed.
+    Result<void> run();
+
+private:
+    /// How long a client that does not read can hold up the process's end.
+    static constexpr std::chrono::milliseconds kFlushTimeout{1000};
+
+    Result<void> create_chardevs();
+    Result<Started> wait_for_clients();
+    Result<void> create_machine();
+    void create_monitors();
+    [[nodiscard]] Chardev* find_chardev(const std::string& id) const;
+
+    /// The one way to the end of a machine, for commands and signals: no new command is run, until
+    /// the attempt has failed.
+    void end(ShutdownCause cause, Machine::Done done);
+    void emit(const Event& event);
+    [[nodiscard]] bool all_drained() const;
+    void begin_flush();
+    void stop_if_drained();
+
+    void on_stopped() override;
+    void on_resumed() override;
+    void on_reset(ShutdownCause cause) override;
+    void on_powerdown() override;
+    void on_shutdown(ShutdownCause cause) override;
+    void on_ended() override;
+
+    Options options_;
+    std::span<const Accelerator* const> accelerators_;
+    SignalSource& signals_;
+    MainLoop loop_;
+    std::unique_ptr<Pidfile> pidfile_;
+    std::vector<std::unique_ptr<Chardev>> chardevs_;
+    std::unique_ptr<Machine> machine_;
+    std::unique_ptr<CommandContext> context_;
+    std::unique_ptr<Dispatcher> dispatcher_;
+    std::vector<std::unique_ptr<Monitor>> monitors_;
+    std::unique_ptr<LoopTimer> flush_timer_;
+    bool flushing_ = false;
+};
+
+}  // namespace halcyon

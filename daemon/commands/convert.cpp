@@ -1,0 +1,50 @@
+#include "daemon/commands/convert.h"
+
+#include <memory>
+#include <utility>
+
+namespace halcyon {
+
+qmp::RunState to_qmp(RunState state) {
+    switch (state) {
+        case RunState::kPreconfig:
+        case RunState::kPrelaunch:
+            return qmp::RunState::kPrelaunch;
+        case RunState::kRunning:
+            return qmp::RunState::kRunning;
+        case RunState::kPaused:
+            return qmp::RunState::kPaused;
+        case RunState::kShutdown:
+            return qmp::RunState::kShutdown;
+        case RunState::kInternalError:
+            return qmp::RunState::kInternalError;
+    }
+    return qmp::RunState::kInternalError;
+}
+
+qmp::ShutdownCause to_qmp(ShutdownCause cause) {
+    switch (cause) {
+        case ShutdownCause::kHostQmpQuit:
+            return qmp::ShutdownCause::kHostQmpQuit;
+        case ShutdownCause::kHostQmpSystemReset:
+            return qmp::ShutdownCause::kHostQmpSystemReset;
+        case ShutdownCause::kHostSignal:
+            return qmp::ShutdownCause::kHostSignal;
+        case ShutdownCause::kHostError:
+            return qmp::ShutdownCause::kHostError;
+        case ShutdownCause::kGuestShutdown:
+            return qmp::ShutdownCause::kGuestShutdown;
+        case ShutdownCause::kGuestReset:
+            return qmp::ShutdownCause::kGuestReset;
+    }
+    return qmp::ShutdownCause::kNone;
+}
+
+Machine::Done answer(Reply<void> reply) {
+    // A std::function must be copyable, a reply must not.
+    return [shared = std::make_shared<Reply<void>>(std::move(reply))](const Result<void>& result) {
+        (*shared)(result);
+    };
+}
+
+}  // namespace halcyon

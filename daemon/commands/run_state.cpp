@@ -1,0 +1,61 @@
+// Commands that change or tell the machine's run state.
+
+#include "daemon/command_context.h"
+#include "daemon/commands/convert.h"
+#include "qmp_commands.h"
+
+namespace halcyon::qmp {
+
+Result<StatusInfo> qmp_query_status(CommandContext& context) {
+    const halcyon::RunState state = context.machine().run_state();
+    return StatusInfo{.running = state == halcyon::RunState::kRunning,
+                      .singlestep = false,
+                      .status = to_qmp(state)};
+}
+
+void qmp_stop(CommandContext& context, Reply<void> reply) {
+    context.machine().pause(answer(std::move(reply)));
+}
+
+void qmp_cont(CommandContext& context, Reply<void> reply) {
+    context.machine().resume(answer(std::move(reply)));
+}
+
+void qmp_system_reset(CommandContext& context, Reply<void> reply) {
+    context.machine().reset(answer(std::move(reply)));
+}
+
+Result<void> qmp_system_powerdown(CommandContext& context) {
+    context.machine().power_button();
+    return {};
+}
+
+void qmp_x_exit_preconfig(CommandContext& context, Reply<void> reply) {
+    context.machine().exit_preconfig(answer(std::move(reply)));
+}
+
+Result<void> qmp_set_action(CommandContext& context, const SetActionArguments& arguments) {
+    // All are checked before any takes effect.
+    if (arguments.panic && *arguments.panic != PanicAction::kShutdown) {
+        return Error("there is no panic device whose action could be set");
+    }
+    if (arguments.watchdog && *arguments.watchdog != WatchdogAction::kReset) {
+        return Error("there is no watchdog whose action could be set");
+    }
+    if (arguments.reboot) {
+        context.machine().set_no_reboot(*arguments.reboot == RebootAction::kShutdown);
+    }
+    if (arguments.shutdown) {
+        context.machine().set_no_shutdown(*arguments.shutdown == ShutdownAction::kPause);
+    }
+    return {};
+}
+
+Result<void> qmp_inject_nmi(CommandContext& context) {
+    if (context.machine().config().board == BoardKind::kNone) {
+        return Error("machine does not provide NMIs", ErrorCode::kUnsupported);
+    }
+    return context.machine().inject_nmi();
+}
+
+}  // namespace halcyon::qmp

@@ -1,0 +1,86 @@
+#include "daemon/daemon_main.h"
+
+#include <malloc.h>
+#include <sys/prctl.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <optional>
+#include <utility>
+
+#include <spdlog/sinks/stdout_sinks.h>
+
+#include "base/log.h"
+#include "daemon/application.h"
+#include "daemon/event_loop/signals.h"
+#include "daemon/options/options.h"
+#include "daemon/process/daemonize.h"
+
+namespace halcyon {
+namespace {
+
+constexpr const char* kProgram = "halcyond";
+
+Result<void> set_up_log(const Options& options) {
+    if (!options.log_file.empty()) {
+        const Result<void> opened = log_to_file(options.log_file);
+        if (!opened) {
+            return Error("-D: " + opened.error().message());
+        }
+        return {};
+    }
+    spdlog::set_default_logger(std::make_shared<spdlog::logger>(
+        kProgram, std::make_shared<spdlog::sinks::stderr_sink_mt>()));
+    // As errors of the command line look: "halcyond: warning: ...".
+    spdlog::set_pattern("%n: %l: %v");
+    return {};
+}
+
+void name_process(const Options& options) {
+    if (!options.process_name.empty()) {
+        prctl(PR_SET_NAME, options.process_name.c_str());
+    }
+}
+
+Result<void> run_daemon(Options options, std::span<const Accelerator* const> accelerators) {
+    std::optional<DaemonHandshake> handshake;
+    if (options.daemonize) {
+        handshake = TRY(DaemonHandshake::fork_to_background());
+    }
+    TRY(set_up_log(options));
+    name_process(options);
+    const std::unique_ptr<SignalSource> signals = TRY(SignalSource::create());
+    Application application(std::move(options), accelerators, *signals);
+    if (TRY(application.initialize()) == Application::Started::kCancelled) {
+        return {};
+    }
+    if (handshake) {
+        TRY(handshake->report_ready());
+    }
+    return application.run();
+}
+
+}  // namespace
+
+int daemon_main(int argc, char** argv, std::span<const Accelerator* const> accelerators) {
+    // One arena: few threads allocate, and each further arena costs memory for ever.
+    mallopt(M_ARENA_MAX, 1);
+    const std::span<const char* const> arguments(argv + 1, static_cast<size_t>(argc - 1));
+    Result<void> outcome = ensure_standard_descriptors();
+    if (outcome) {
+        Result<Options> options = parse_command_line(arguments, accelerators);
+        if (options && options->information) {
+            std::fputs(options->information->c_str(), stdout);
+            return std::fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+        }
+        outcome = options ? run_daemon(*std::move(options), accelerators)
+                          : Result<void>(std::move(options).error());
+    }
+    if (!outcome) {
+        std::fprintf(stderr, "%s: %s\n", kProgram, outcome.error().message().c_str());
+        return EXIT_FAILURE;
+    }
+    return EXIT_SUCCESS;
+}
+
+}  // namespace halcyon
