@@ -196,7 +196,7 @@ TEST_P(KickConformance, AGuestThatIsStoppedAtRandomGoesOnExactly) {
         EXPECT_GE(stored, last);
         last = stored;
     });
-    for (int i = 0; i < 500 && !HasFailure(); ++i) {
+    for (int i = 0; i < 300 && !HasFailure(); ++i) {
         dawdle(random);
         guest.vcpu().kick();
         ASSERT_TRUE(loop.wait_for_stop()) << "kick " << i << " was lost";
@@ -220,7 +220,7 @@ TEST_P(KickConformance, APioStormThatIsStoppedAtRandomLosesNoAccess) {
         EXPECT_GE(state->gpr[kRbx] + 1, expected);
         EXPECT_LE(state->gpr[kRbx], expected);
     });
-    for (int i = 0; i < 500 && !HasFailure(); ++i) {
+    for (int i = 0; i < 300 && !HasFailure(); ++i) {
         dawdle(random);
         guest.vcpu().kick();
         ASSERT_TRUE(loop.wait_for_stop()) << "kick " << i << " was lost";
