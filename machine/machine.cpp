@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "accel/run_entry.h"
 #include "base/log.h"
 #include "machine/pc_board.h"
 
@@ -83,6 +84,7 @@ Result<void> Machine::build_pc() {
 }
 
 Result<void> Machine::launch_vcpus() {
+    TRY(install_kick_handler());
     for (uint32_t i = 0; i < config_.vcpu_count; ++i) {
         auto thread = std::make_unique<VcpuThread>(
             VcpuIndex(i), board_->io(), power_gate_,
@@ -337,6 +339,8 @@ void Machine::on_power_request(PowerRequest request) {
 void Machine::on_vcpu_exited(VcpuIndex index, const RunOutcome& outcome) {
     switch (outcome.stop) {
         case RunStop::kTripleFault:
+            LOG_GUEST("vCPU {} triple-faulted", index.value());
+            [[fallthrough]];
         case RunStop::kReset:
             power_gate_.request(PowerRequest::kReset);
             return;

@@ -36,6 +36,8 @@ struct MachineConfig {
     std::vector<CharBackend*> serial_ports;
     /// -debugcon; null without.
     CharBackend* debug_console = nullptr;
+    /// -nographic: the firmware uses the first serial port as its display.
+    bool no_graphics = false;
     /// -boot menu=on: the firmware offers its boot menu, for this long (its own default without).
     bool boot_menu = false;
     std::optional<std::chrono::milliseconds> boot_menu_wait;

@@ -20,8 +20,6 @@ constexpr unsigned kMouseIrq = 12;
 
 constexpr uint64_t kIoapicBase = 0xfec00000;
 constexpr uint64_t kIoapicSize = 0x1000;
-/// Bytes of port space that PIIX4's PMBASE describes.
-constexpr uint64_t kPmBlockSize = 64;
 
 struct SerialPort {
     uint16_t base;
@@ -56,9 +54,13 @@ PcBoard::PcBoard(const MachineConfig& config, Partition& partition, GuestMemory&
       }()),
       pit_(clock, irqs_[kTimerIrq].device()),
       cmos_(clock, irqs_[kRtcIrq].device()),
-      i8042_({.keyboard_irq = &irqs_[kKeyboardIrq].device(),
-              .mouse_irq = &irqs_[kMouseIrq].device(),
-              .reset = [&gate] { gate.request(PowerRequest::kReset); }}),
+      // A20 stays on whatever the guest asks for, as with QEMU on KVM: no backend can mask an
+      // address line.
+      i8042_(
+          irqs_[kKeyboardIrq].device(), irqs_[kMouseIrq].device(),
+          {.a20_changed = {}, .reset_requested = [&gate] { gate.request(PowerRequest::kReset); }}),
+      control_port_(
+          {.a20_changed = {}, .reset_requested = [&gate] { gate.request(PowerRequest::kReset); }}),
       acpi_pm_(clock, irqs_[kSciIrq].device(), [&gate] { gate.request(PowerRequest::kShutdown); }),
       fw_cfg_(memory),
       isa_bridge_(
@@ -101,7 +103,7 @@ Result<void> PcBoard::claim_ports() {
              {0x64, 1, i8042_.command_port()},
              {0x70, 2, cmos_.ports()},
              {0x80, 1, post_code_},
-             {0x92, 1, i8042_.system_control_port()},
+             {0x92, 1, control_port_},
              {0xa0, 2, pic_.slave()},
              {0xb2, 2, acpi_pm_.smi_ports()},
              {0x4d0, 2, pic_.elcr()},
@@ -147,8 +149,8 @@ Result<void> PcBoard::add_serial_ports(GuestClock& clock) {
 Result<void> PcBoard::reset() {
     TRY(pc_memory_->reset());
     for (Resettable* const device : std::initializer_list<Resettable*>{
-             &pci_, &host_bridge_, &isa_bridge_, &pm_function_, &acpi_pm_, &i8042_, &cmos_, &pit_,
-             &post_code_, &fw_cfg_, &ioapic_, &pic_}) {
+             &pci_, &host_bridge_, &isa_bridge_, &pm_function_, &acpi_pm_, &i8042_, &control_port_,
+             &cmos_, &pit_, &post_code_, &fw_cfg_, &ioapic_, &pic_}) {
         device->reset();
     }
     for (const auto& port : serial_) {
@@ -183,7 +185,7 @@ void PcBoard::on_pm_io_changed(uint16_t base, bool enabled) {
     }
     // A guest may put the block over another device's ports; that one keeps them, as if it decoded
     // first.
-    if (auto claimed = ports_.add(base, kPmBlockSize, acpi_pm_.pm_block()); claimed) {
+    if (auto claimed = ports_.add(base, acpi_pm::kBlockSize, acpi_pm_.pm_block()); claimed) {
         pm_base_ = base;
     } else {
         LOG_GUEST("the ACPI block cannot be at port 0x{:x}: {}", base, claimed.error().message());

@@ -22,10 +22,12 @@
 #include "devices/piix_pm.h"
 #include "devices/post_code.h"
 #include "devices/serial_16550.h"
+#include "devices/system_control_port.h"
 #include "machine/board.h"
 #include "machine/io_bus.h"
 #include "machine/isa_irq.h"
 #include "machine/machine_config.h"
+#include "machine/pc_firmware_tables.h"
 #include "machine/pc_memory.h"
 #include "machine/power_gate.h"
 
@@ -89,6 +91,7 @@ private:
     I8254 pit_;
     CmosRtc cmos_;
     I8042 i8042_;
+    SystemControlPortA control_port_;
     AcpiPm acpi_pm_;
     PostCode post_code_;
     FwCfg fw_cfg_;

@@ -61,7 +61,7 @@ Result<void> fill_fw_cfg(FwCfg& fw_cfg, const MachineConfig& config, RamLayout r
     TRY(fw_cfg.add_u64(fw_cfg::kKeyRamSize, config.ram_size));
     TRY(fw_cfg.add_u16(fw_cfg::kKeyCpuCount, vcpus));
     TRY(fw_cfg.add_u16(fw_cfg::kKeyMaximumCpus, vcpus));
-    TRY(fw_cfg.add_u16(fw_cfg::kKeyNoGraphic, 1));
+    TRY(fw_cfg.add_u16(fw_cfg::kKeyNoGraphic, config.no_graphics ? 1 : 0));
     TRY(fw_cfg.add_u16(fw_cfg::kKeyBootMenu, config.boot_menu ? 1 : 0));
     TRY(fw_cfg.add_u32(fw_cfg::kKeyIrq0Override, 1));
     // No NUMA nodes: a count of zero, then a zero for each vCPU.

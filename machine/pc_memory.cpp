@@ -7,6 +7,8 @@ namespace halcyon {
 
 namespace {
 
+using pci_host_bridge::segment_range;
+
 constexpr uint64_t kVgaStart = 0xa0000;
 constexpr GpaRange kSmram{Gpa(kVgaStart), 128_KiB};
 // QEMU's i440FX rule: up to 3.5 GiB all RAM is below 4 GiB; with more, 3 GiB are.
@@ -14,8 +16,6 @@ constexpr uint64_t kMaxLowRam = 0xe0000000;
 constexpr uint64_t kSplitLowRam = 0xc0000000;
 /// How much of the firmware's end is also below 1 MiB.
 constexpr uint64_t kIsaFirmware = 128_KiB;
-constexpr size_t kSmallSegments = 12;
-constexpr uint64_t kSmallSegmentSize = 16_KiB;
 
 }  // namespace
 
@@ -58,10 +58,13 @@ Result<void> PcMemory::map_fixed() {
                                  firmware_.data(), MemoryAccess::kReadOnly);
 }
 
-GpaRange PcMemory::segment_range(size_t segment) {
-    return segment < kSmallSegments
-               ? GpaRange{Gpa(kShadowStart + segment * kSmallSegmentSize), kSmallSegmentSize}
-               : GpaRange{Gpa(0xf0000), 64_KiB};
+size_t PcMemory::segment_at(uint64_t offset) {
+    size_t segment = 0;
+    while (segment + 1 < kSegments &&
+           !segment_range(static_cast<unsigned>(segment)).contains(Gpa(kShadowStart + offset))) {
+        ++segment;
+    }
+    return segment;
 }
 
 std::byte* PcMemory::rom_at(GpaRange range) const {
@@ -74,7 +77,7 @@ std::byte* PcMemory::rom_at(GpaRange range) const {
 }
 
 Result<void> PcMemory::apply(size_t segment, Segment wanted) {
-    const GpaRange range = segment_range(segment);
+    const GpaRange range = segment_range(static_cast<unsigned>(segment));
     Segment& current = segments_[segment];
     if (current.mapped) {
         TRY(partition_.unmap_memory(range));
@@ -129,7 +132,7 @@ void PcMemory::read(uint64_t offset, std::span<std::byte> data) {
     // Only where there is neither RAM nor ROM, or while a segment is being remapped.
     const GpaRange range{Gpa(kShadowStart + offset), data.size()};
     const std::lock_guard lock(mutex_);
-    const size_t segment = std::min<size_t>(offset / kSmallSegmentSize, kSegments - 1);
+    const size_t segment = segment_at(offset);
     const std::byte* const host =
         segments_[segment].read_ram ? memory_.host_address(range) : rom_at(range);
     if (host != nullptr) {
@@ -142,7 +145,7 @@ void PcMemory::read(uint64_t offset, std::span<std::byte> data) {
 void PcMemory::write(uint64_t offset, std::span<const std::byte> data) {
     const GpaRange range{Gpa(kShadowStart + offset), data.size()};
     const std::lock_guard lock(mutex_);
-    const size_t segment = std::min<size_t>(offset / kSmallSegmentSize, kSegments - 1);
+    const size_t segment = segment_at(offset);
     std::byte* const host = segments_[segment].write_ram ? memory_.host_address(range) : nullptr;
     if (host != nullptr) {
         std::copy(data.begin(), data.end(), host);

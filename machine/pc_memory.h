@@ -10,6 +10,7 @@
 #include "base/mapping.h"
 #include "base/result.h"
 #include "devices/device.h"
+#include "devices/pci_host_bridge_registers.h"
 
 namespace halcyon {
 
@@ -29,7 +30,7 @@ class PcMemory : public IoHandler {
 public:
     static constexpr uint64_t kShadowStart = 0xc0000;
     static constexpr uint64_t kShadowEnd = 0x100000;
-    static constexpr size_t kSegments = 13;
+    static constexpr size_t kSegments = pci_host_bridge::kSegmentCount;
 
     /// Allocates RAM in `memory`, takes the firmware, and maps everything with all segments on the
     /// bus. `partition` and `memory` outlive it.
@@ -37,9 +38,8 @@ public:
                                                     uint64_t ram_size, Mapping firmware);
     ~PcMemory() override;
 
-    /// Where reads and writes of a segment go: RAM, or the bus (ROM or nothing). Segments 0 to 11
-    /// are the 16 KiB pieces of C0000-EFFFF, 12 is F0000-FFFFF. Fails when the hypervisor refuses
-    /// the mapping.
+    /// Where reads and writes of a segment (pci_host_bridge::segment_range) go: RAM, or the bus (ROM
+    /// or nothing). Fails when the hypervisor refuses the mapping.
     Result<void> set_segment(size_t segment, bool read_ram, bool write_ram);
     /// Whether the RAM behind the VGA window shows (the host bridge's SMRAM register). Fails as
     /// `set_segment` does.
@@ -63,7 +63,7 @@ private:
     };
 
     PcMemory(Partition& partition, GuestMemory& memory, uint64_t ram_size, Mapping firmware);
-    [[nodiscard]] static GpaRange segment_range(size_t segment);
+    [[nodiscard]] static size_t segment_at(uint64_t offset);
     /// The firmware's bytes at an address below 1 MiB; null where it has none.
     [[nodiscard]] std::byte* rom_at(GpaRange range) const;
     Result<void> map_fixed();

@@ -1,6 +1,8 @@
 #include "machine/vcpu_thread.h"
 
 #include <pthread.h>
+#include <sched.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <string>
@@ -121,6 +123,12 @@ void VcpuThread::rekick() {
 
 void VcpuThread::join() {
     thread_.join();
+    // The join returns when the kernel has cleared the thread's id in our memory, which is shortly
+    // before it takes the thread off /proc. Whoever is told that the thread is gone must not find
+    // it there.
+    while (::syscall(SYS_tgkill, ::getpid(), thread_id_.load(), 0) == 0) {
+        ::sched_yield();
+    }
     thread_id_.store(0);
     state_.store(VcpuState::kStopped);
 }

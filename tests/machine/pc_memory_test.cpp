@@ -102,7 +102,7 @@ TEST_F(PcMemoryTest, SmallFirmwareFillsOnlyTheTopSegment) {
 TEST_F(PcMemoryTest, SegmentInRamIsWritableMemory) {
     create(64_MiB);
     ASSERT_TRUE(memory_.write_object(Gpa(0xf0000), uint64_t{0x1234}));
-    ASSERT_TRUE(pc_->set_segment(12, true, true));
+    ASSERT_TRUE(pc_->set_segment(0, true, true));
     EXPECT_EQ(at(0xf0000)->access, MemoryAccess::kReadWrite);
     EXPECT_EQ(first_word(0xf0000), 0x1234u);
     EXPECT_EQ(at(0xf0000)->range.size, 64_KiB);
@@ -111,7 +111,7 @@ TEST_F(PcMemoryTest, SegmentInRamIsWritableMemory) {
 TEST_F(PcMemoryTest, SegmentReadFromRamIgnoresWrites) {
     create(64_MiB);
     ASSERT_TRUE(memory_.write_object(Gpa(0xc0000), uint32_t{0x1234}));
-    ASSERT_TRUE(pc_->set_segment(0, true, false));
+    ASSERT_TRUE(pc_->set_segment(1, true, false));
     EXPECT_EQ(at(0xc0000)->access, MemoryAccess::kReadOnly);
     bus_write(0xc0000, 0xdead);
     EXPECT_EQ(first_word(0xc0000) & 0xffffffff, 0x1234u);
@@ -119,7 +119,7 @@ TEST_F(PcMemoryTest, SegmentReadFromRamIgnoresWrites) {
 
 TEST_F(PcMemoryTest, SegmentWrittenToRamStillReadsTheFirmware) {
     create(64_MiB);
-    ASSERT_TRUE(pc_->set_segment(12, false, true));
+    ASSERT_TRUE(pc_->set_segment(0, false, true));
     EXPECT_EQ(at(0xf0000)->access, MemoryAccess::kReadOnly);
     EXPECT_EQ(first_word(0xf0000), 0xb105000000000000u + kRomSize - 64_KiB);
     bus_write(0xf0000, 0xcafe);
@@ -129,7 +129,7 @@ TEST_F(PcMemoryTest, SegmentWrittenToRamStillReadsTheFirmware) {
 
 TEST_F(PcMemoryTest, SegmentWrittenToRamWithoutRomReadsAllOnes) {
     create(64_MiB);
-    ASSERT_TRUE(pc_->set_segment(3, false, true));
+    ASSERT_TRUE(pc_->set_segment(4, false, true));
     EXPECT_EQ(at(0xcc000), nullptr);
     bus_write(0xcc000, 0xcafe);
     EXPECT_EQ(*memory_.read_object<uint32_t>(Gpa(0xcc000)), 0xcafeu);
@@ -156,8 +156,8 @@ TEST_F(PcMemoryTest, OpenSmramIsRam) {
 TEST_F(PcMemoryTest, ResetPutsTheFirmwareBack) {
     create(64_MiB);
     ASSERT_TRUE(pc_->set_smram_open(true));
-    ASSERT_TRUE(pc_->set_segment(12, true, true));
     ASSERT_TRUE(pc_->set_segment(0, true, true));
+    ASSERT_TRUE(pc_->set_segment(1, true, true));
     ASSERT_TRUE(pc_->reset());
     EXPECT_EQ(first_word(0xf0000), 0xb105000000000000u + kRomSize - 64_KiB);
     EXPECT_EQ(at(0xc0000), nullptr);

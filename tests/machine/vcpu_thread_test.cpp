@@ -47,6 +47,9 @@ protected:
         }
     }
     void TearDown() override {
+        if (joined_) {
+            return;
+        }
         set_.ask_all(VcpuGoal::kEnd, [] {});
         set_.join_all();
         EXPECT_EQ(hypervisor_.open_vcpus, 0);
@@ -65,6 +68,7 @@ protected:
         return sum;
     }
 
+    bool joined_ = false;
     test::FakeHypervisor hypervisor_;
     test::FakePartition partition_{hypervisor_};
     test::TestLoop loop_;
@@ -212,6 +216,22 @@ TEST_F(VcpuSetTest, EndFromEveryStateJoins) {
     ASSERT_TRUE(ask(VcpuGoal::kEnd));
     EXPECT_EQ(hypervisor_.inside, 0);
     EXPECT_EQ(thread(0).state(), VcpuState::kStopping);
+}
+
+TEST_F(VcpuSetTest, JoinedThreadsAreGoneFromProc) {
+    launch(8);
+    ASSERT_TRUE(ask(VcpuGoal::kRun));
+    std::vector<std::string> paths;
+    for (const auto& vcpu : set_.threads()) {
+        paths.push_back("/proc/self/task/" + std::to_string(vcpu->thread_id()));
+        ASSERT_EQ(::access(paths.back().c_str(), F_OK), 0);
+    }
+    ASSERT_TRUE(ask(VcpuGoal::kEnd));
+    for (size_t i = 0; i < paths.size(); ++i) {
+        thread(i).join();
+        EXPECT_NE(::access(paths[i].c_str(), F_OK), 0) << paths[i];
+    }
+    joined_ = true;
 }
 
 TEST_F(VcpuSetTest, LostKickIsRepeatedAndCounted) {
