@@ -35,6 +35,7 @@ struct FakeHypervisor {
     bool open_partition = false;
     int resets = 0;
     bool time_frozen = false;
+    bool extint = false;
     std::vector<MsiMessage> messages;
     std::optional<std::string> probe_error;
     bool refuse_vcpu = false;
@@ -170,7 +171,7 @@ public:
         return {};
     }
     Result<void> set_msi_routes(std::span<const MsiRoute>) override { return {}; }
-    void set_extint(bool) override {}
+    void set_extint(bool level) override { hypervisor_.extint = level; }
     Result<void> set_time_frozen(bool frozen) override {
         hypervisor_.time_frozen = frozen;
         return {};
