@@ -45,6 +45,9 @@ FOOTER = "}  // namespace halcyon::qmp\n"
 
 def header(schema):
     parts = [HEADER]
+    parts += [f"struct {name};\n" for name in schema.type_names()
+              if schema.types[name].kind != "enum"]
+    parts.append("\n")
     for name in schema.type_names():
         made = schema.types[name]
         if made.implicit:

@@ -155,13 +155,19 @@ class Schema:
     events: list  # sorted by name
 
     def type_names(self):
-        """Names of the types, each after those that it contains."""
+        """Names of the types, each after those that it contains.
+
+        A type may contain lists of itself: C++ needs no more than a declaration for that.
+        """
         order = []
 
-        def visit(name, path):
+        def visit(reference, path):
+            name = element_type(reference)
             if name in BUILTINS or name in order:
                 return
             if name in path:
+                if isinstance(reference, list):
+                    return
                 raise SchemaError(f"{self.types[name].where}: contains itself")
             for inner in contained_types(self.types[name]):
                 visit(inner, path + [name])
@@ -178,8 +184,7 @@ def element_type(reference):
 
 
 def contained_types(kind):
-    names = [element_type(member.type) for member in kind.members]
-    return names + [element_type(branch) for branch in kind.branches.values()]
+    return [member.type for member in kind.members] + list(kind.branches.values())
 
 
 class Loader:
