@@ -197,7 +197,7 @@ bool SoftVcpu::answer_attention(Lock& lock) {
     return (reasons & ExecutionSlot::kYield) == 0 || !partition_.token().contended();
 }
 
-/// Delivers the most urgent event, if the processor takes one now.
+/// Delivers the most urgent event, if the processor takes one now. Gives the mutex up meanwhile.
 void SoftVcpu::inject(Lock& lock) {
     nmi_wanted_ = apic_.take_nmi() || nmi_wanted_;
     if (nmi_wanted_) {
@@ -206,7 +206,9 @@ void SoftVcpu::inject(Lock& lock) {
             return;
         }
         nmi_wanted_ = false;
+        lock.unlock();  // the guest's stack may be a device
         cpu_->nmi();
+        lock.lock();
         return;
     }
     if (!interrupt_waiting()) {
@@ -219,16 +221,17 @@ void SoftVcpu::inject(Lock& lock) {
     std::optional<uint8_t> vector;
     if (partition_.has_local_apics() && !apic_.ext_int_pending()) {
         vector = apic_.acknowledge();
+        lock.unlock();
     } else {
         lock.unlock();
         partition_.token().leave_guest(slot_);
         vector = io_.acknowledge_extint();
         partition_.token().enter_guest(slot_);
-        lock.lock();
     }
     if (vector) {
-        cpu_->interrupt(*vector);
+        cpu_->interrupt(*vector);  // without the mutex: the guest's stack may be a device
     }
+    lock.lock();
     if (interrupt_waiting()) {
         cpu_->want_interrupt_window();
     }
