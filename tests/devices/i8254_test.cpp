@@ -562,6 +562,7 @@ TEST_F(I8254Device, ResetStopsTheCountersAndLowersIrq0) {
 
 TEST_F(I8254Device, VcpusAndTheTimerMayComeTogether) {
     program0(2, 100);
+    advance_to_tick(1);  // the clock that loads the count
     std::thread vcpu([&] {
         for (int i = 0; i < 2000; ++i) {
             const uint16_t count = read_latched(0);
