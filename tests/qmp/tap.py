@@ -56,10 +56,15 @@ def cleanup(function):
     _cleanups.append(function)
 
 
+def _shown(value):
+    text = repr(value)
+    return text if len(text) <= 1000 else f"{text[:500]} ... {text[-200:]} ({len(text)} characters)"
+
+
 def equal(actual, expected, what="value"):
     """Fails unless both are equal, showing both."""
     if actual != expected:
-        raise AssertionError(f"{what}: expected {expected!r}, got {actual!r}")
+        raise AssertionError(f"{what}: expected {_shown(expected)}, got {_shown(actual)}")
 
 
 def wait_until(condition, what, timeout=5.0):
