@@ -36,6 +36,8 @@ public:
     void emit(const Event& event);
     /// Whether everything sent has been taken by the kernel, or there is nobody to take it.
     [[nodiscard]] bool drained() const;
+    /// Bytes that the back end has not taken yet.
+    [[nodiscard]] size_t unsent() const { return output_.size() - output_done_; }
 
     [[nodiscard]] const Chardev& chardev() const { return chardev_; }
     /// Events that clients of this monitor missed because they did not read.
@@ -61,7 +63,6 @@ private:
     void process_later();
     void send(std::string message);
     void flush_output();
-    [[nodiscard]] size_t unsent() const { return output_.size() - output_done_; }
 
     Chardev& chardev_;
     Dispatcher& dispatcher_;

@@ -250,6 +250,21 @@ Result<void> apply_name(OptionParser& parser, const std::string& argument) {
     return values.expect_empty();
 }
 
+Result<void> apply_boot(OptionParser& parser, const std::string& argument) {
+    KeyValues values = TRY(KeyValues::parse(argument));
+    MachineConfig& machine = parser.options.machine;
+    machine.boot_menu = TRY(values.take_bool("menu")).value_or(machine.boot_menu);
+    // The firmware reads the time as 16 bits of milliseconds (fw_cfg etc/boot-menu-wait).
+    const std::optional<uint64_t> wait =
+        TRY(values.take_number("splash-time", std::numeric_limits<uint16_t>::max()));
+    if (wait) {
+        machine.boot_menu_wait = std::chrono::milliseconds(*wait);
+    }
+    // There are no devices to fall back to, so strict changes nothing.
+    TRY(values.take_bool("strict"));
+    return values.expect_empty();
+}
+
 Result<void> apply_uuid(OptionParser& parser, const std::string& argument) {
     const std::optional<std::array<uint8_t, 16>> uuid = parse_uuid(argument);
     if (!uuid) {

@@ -54,6 +54,7 @@ Result<void> apply_no_user_config(OptionParser&, const std::string&) {
 
 Result<void> apply_nographic(OptionParser& parser, const std::string&) {
     parser.nographic = true;
+    parser.options.machine.no_graphics = true;
     return {};
 }
 
@@ -128,6 +129,8 @@ constexpr OptionSpec kOptions[] = {
      apply_uuid},
     {"bios", "", OptionArea::kFirmware, "FILE",
      "the firmware (default /usr/share/seabios/bios.bin)", apply_bios},
+    {"boot", "", OptionArea::kFirmware, "[menu=on|off][,splash-time=MS][,strict=on|off]",
+     "menu=on offers the firmware's boot menu, for splash-time", apply_boot},
     {"S", "", OptionArea::kFirmware, "", "do not start the guest; the QMP command cont does",
      apply_start_paused},
     {"preconfig", "", OptionArea::kFirmware, "",

@@ -59,6 +59,7 @@ Result<void> apply_cpu(OptionParser& parser, const std::string& argument);
 Result<void> apply_smp(OptionParser& parser, const std::string& argument);
 Result<void> apply_memory(OptionParser& parser, const std::string& argument);
 Result<void> apply_name(OptionParser& parser, const std::string& argument);
+Result<void> apply_boot(OptionParser& parser, const std::string& argument);
 Result<void> apply_uuid(OptionParser& parser, const std::string& argument);
 // chardev_options.cpp:
 Result<void> apply_chardev(OptionParser& parser, const std::string& argument);

@@ -18,7 +18,7 @@ struct NullChardevOptions {};
 
 /// -chardev socket: a Unix socket. An inherited descriptor replaces the path.
 struct SocketChardevOptions {
-    std::string path;
+    std::string path = {};
     /// In the abstract name space; without `tight` the name is padded with zeroes to its full
     /// length, as QEMU's older versions did.
     bool abstract = false;

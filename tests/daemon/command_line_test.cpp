@@ -172,6 +172,15 @@ TEST(CommandLine, ReadsNameAndUuid) {
     EXPECT_EQ(parse("-name vm,,2")->machine.name, "vm,2");
 }
 
+TEST(CommandLine, ReadsBootOptions) {
+    const auto options = parse("-boot menu=on,splash-time=1500,strict=on");
+    ASSERT_TRUE(options) << options.error().message();
+    EXPECT_TRUE(options->machine.boot_menu);
+    EXPECT_EQ(options->machine.boot_menu_wait, std::chrono::milliseconds(1500));
+    EXPECT_FALSE(parse("-boot menu=off")->machine.boot_menu);
+    EXPECT_TRUE(parse("-nographic")->machine.no_graphics);
+}
+
 TEST(CommandLine, RoundsMemoryUpAsQemuDoes) {
     EXPECT_EQ(parse("-m 1b")->machine.ram_size, 8_KiB);
     EXPECT_EQ(parse("-m size=1G")->machine.ram_size, 1_GiB);
@@ -341,6 +350,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"-accel soft -enable-kvm", "-enable-kvm: names an accelerator, and so does -accel"},
         BadCase{"-cpu qemu64", "-cpu qemu64: there is no CPU model 'qemu64', only host and max"},
         BadCase{"-cpu host,pmu=off", "-cpu host,pmu=off: unknown parameter 'pmu'"},
+        BadCase{"-boot d", "-boot d: unknown parameter 'd'"},
+        BadCase{"-boot splash-time=65536", "-boot splash-time=65536: splash-time must be"},
         BadCase{"-uuid 1234", "-uuid 1234: that is not a UUID"},
         BadCase{"-name foo=x", "-name foo=x: unknown parameter 'foo'"},
         BadCase{"-name a,debug-threads=maybe",
