@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
 """Character back ends: the debug console and the serial ports on stdio, files, ptys and nowhere."""
 
+import fcntl
 import os
 import re
 import select
 import signal
+import socket
+import struct
 import subprocess
 import termios
 import time
@@ -13,6 +16,7 @@ import guests
 import tap
 from fixtures import (ACCELS, BINARY, connect, debugcon_options, halcyond_only,
                       options, read_file, start, temporary_directory, wait_text, write_file)
+from qmp_client import Daemon
 
 DEVICES = ["-debugcon", "-serial"]
 CASES = [(f"{device} {accel}", (device, accel)) for device in DEVICES for accel in ACCELS]
@@ -76,7 +80,7 @@ def _(device):
 
 @tap.test("a pty that nobody reads does not hold up the guest or the end", each=ACCELS)
 def _(accel):
-    vm, client = start(accel, guests.console_counter(), *debugcon_options("pty"))
+    vm, client = start(accel, guests.console_flood(), *debugcon_options("pty"))
     time.sleep(0.3)
     client.command("stop", timeout=5)
     client.command("cont", timeout=5)
@@ -89,7 +93,7 @@ def _(accel):
     halcyond_only()
     directory = temporary_directory()
     path = os.path.join(directory, "qmp.sock")
-    bios = write_file("bios.bin", guests.console_counter())
+    bios = write_file("bios.bin", guests.console_flood())
     reading, writing = os.pipe()
     tap.cleanup(lambda: os.close(reading))
     with subprocess.Popen([BINARY, *options(accel, "-bios", bios), *debugcon_options("stdio"),
@@ -108,7 +112,7 @@ def _(accel):
 def _(accel):
     directory = temporary_directory()
     path = os.path.join(directory, "qmp.sock")
-    bios = write_file("bios.bin", guests.console_counter())
+    bios = write_file("bios.bin", guests.console_flood())
     reading, writing = os.pipe()
     with subprocess.Popen([BINARY, *options(accel, "-bios", bios), *debugcon_options("stdio"),
                            "-qmp", f"unix:{path},server=on,wait=off"], stdin=subprocess.DEVNULL,
@@ -185,33 +189,57 @@ def _(accel):
 @tap.test("-nographic puts the first serial port on stdio")
 def _():
     halcyond_only()
-    vm, client = start("soft", guests.prints_serial("no graphics"), "-nographic")
-    tap.wait_until(lambda: "no graphics" in vm.daemon.stdout(), "the text on stdout")
+    bios = write_file("bios.bin", guests.prints_serial("no graphics"))
+    daemon = Daemon(BINARY, "-accel", "soft", "-m", "16", "-bios", bios, "-nographic")
+    tap.cleanup(daemon.kill)
+    tap.wait_until(lambda: "no graphics" in daemon.stdout(), "the text on stdout")
+    client = daemon.connect()
+    tap.cleanup(client.close)
     client.command("quit")
-    vm.expect_exit(0)
+    tap.equal(daemon.wait(5), 0, "exit status")
 
 
-@tap.test("the terminal's settings come back", each=["quit", "SIGTERM"])
+def _become_terminal_owner():
+    """In the child, a session of its own: stdin becomes its controlling terminal."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+@tap.test("the terminal is raw while it runs, and its settings come back",
+          each=["quit", "SIGTERM", "SIGINT"])
 def _(how):
     ours, theirs = os.openpty()
     tap.cleanup(lambda: os.close(ours))
-    tap.cleanup(lambda: os.close(theirs))
-    before = termios.tcgetattr(theirs)
+    before = termios.tcgetattr(ours)
     path = os.path.join(temporary_directory(), "qmp.sock")
     bios = write_file("bios.bin", guests.halt_loop())
-    with subprocess.Popen([BINARY, *options("soft", "-bios", bios), "-serial", "stdio", "-qmp",
-                           f"unix:{path},server=on,wait=off"], stdin=theirs,
-                          stdout=theirs) as process:
-        tap.cleanup(process.kill)
-        client = connect(path, process=process)
-        during = termios.tcgetattr(theirs)
-        tap.equal(during[3] & (termios.ICANON | termios.ECHO), 0, "raw while it runs")
-        if how == "quit":
-            client.command("quit")
-        else:
-            os.kill(process.pid, signal.SIGTERM)
-        tap.equal(process.wait(5), 0, "exit status")
-    tap.equal(termios.tcgetattr(theirs), before, "settings")
+    # The shell stays, because the end of the terminal's session would hang it up.
+    shell = subprocess.Popen(
+        ["sh", "-c", '"$0" "$@"; echo "status $?"; read line', BINARY,
+         *options("soft", "-bios", bios), "-serial", "stdio", "-qmp",
+         f"unix:{path},server=on,wait=off"],
+        stdin=theirs, stdout=theirs, start_new_session=True, preexec_fn=_become_terminal_owner)
+    tap.cleanup(shell.wait)
+    tap.cleanup(shell.kill)
+    os.close(theirs)
+    client = connect(path, process=shell)
+    during = termios.tcgetattr(ours)
+    tap.equal(during[3] & (termios.ICANON | termios.ECHO), 0, "raw while it runs")
+    pid = peer_pid(client)
+    if how == "quit":
+        client.command("quit")
+    else:
+        os.kill(pid, getattr(signal, how))
+    text = b""
+    while b"status" not in text:
+        text += os.read(ours, 4096)
+    tap.equal(b"status 0" in text, True, f"exit status in {text}")
+    tap.equal(termios.tcgetattr(ours), before, "settings")
+
+
+def peer_pid(client):
+    """The process at the other end of a monitor's socket."""
+    credentials = client.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    return struct.unpack("3i", credentials)[0]
 
 
 if __name__ == "__main__":

@@ -123,10 +123,19 @@ def string_pio_hammer():
     return _single(lambda c: c.raw("BA8000 FC").label("l").raw("31F6 B9FFFF F36E").short(0xEB, "l"))
 
 
-def console_counter():
-    """Prints 0-9 to the debug console for ever: what does not grow stands still."""
+def console_flood():
+    """Prints 0-9 to the debug console for ever, as fast as it can."""
     return _single(lambda c: c.raw("BA0204").label("r").raw("B030").label("l").raw("EE FEC0 3C3A")
                    .short(0x75, "l").short(0xEB, "r"))
+
+
+def console_counter():
+    """Prints 0-9 to the debug console for ever: what does not grow stands still.
+
+    16384 turns of a loop between two digits, so that the console's buffer never fills and none is lost.
+    """
+    return _single(lambda c: c.raw("BA0204").label("r").raw("B030").label("l").raw("EE B90040")
+                   .label("w").short(0xE2, "w").raw("FEC0 3C3A").short(0x75, "l").short(0xEB, "r"))
 
 
 def prints(text):

@@ -124,8 +124,6 @@ FAULTS = [
      ("CommandNotFound", "The command no-such has not been found", 3)),
     ("exec-oob without the capability", b'{"exec-oob": "quit", "id": 3}',
      ("GenericError", "QMP input member 'exec-oob' is unexpected", 3)),
-    ("missing argument", b'{"execute": "human-monitor-command", "id": 3}',
-     ("GenericError", "Parameter 'command-line' is missing", 3)),
     ("unexpected argument", b'{"execute": "query-status", "arguments": {"x": 1}, "id": 3}',
      ("GenericError", "Parameter 'x' is unexpected", 3)),
     ("mistyped argument", b'{"execute": "set-action", "arguments": {"reboot": 1}, "id": 3}',
