@@ -1,5 +1,6 @@
 #include "daemon/daemon_main.h"
 
+#include <fcntl.h>
 #include <malloc.h>
 #include <sys/prctl.h>
 
@@ -11,6 +12,7 @@
 #include <spdlog/sinks/stdout_sinks.h>
 
 #include "base/log.h"
+#include "base/unique_fd.h"
 #include "daemon/application.h"
 #include "daemon/event_loop/signals.h"
 #include "daemon/options/options.h"
@@ -23,6 +25,12 @@ constexpr const char* kProgram = "halcyond";
 
 Result<void> set_up_log(const Options& options) {
     if (!options.log_file.empty()) {
+        // Tried first, because the library would make missing directories.
+        const UniqueFd probe(::open(options.log_file.c_str(),
+                                    O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0644));
+        if (!probe) {
+            return Error::from_errno("-D: cannot open '" + options.log_file + "'");
+        }
         const Result<void> opened = log_to_file(options.log_file);
         if (!opened) {
             return Error("-D: " + opened.error().message());

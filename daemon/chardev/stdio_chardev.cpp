@@ -20,10 +20,12 @@ volatile sig_atomic_t fatal_signal_restores = 0;
 
 constexpr std::array kFatalSignals = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGQUIT};
 
-/// tcsetattr from a background process would stop it with SIGTTOU, unless that is blocked; the
-/// terminal belongs to the foreground then, and is left alone.
+/// tcsetattr from a background process would stop it with SIGTTOU; the terminal belongs to the
+/// foreground then, and is left alone.
 void set_mode(const termios& mode) {
-    if (tcgetpgrp(STDIN_FILENO) == getpgrp()) {
+    const pid_t foreground = tcgetpgrp(STDIN_FILENO);
+    // A terminal that is not the controlling one has no foreground as far as we are concerned.
+    if (foreground == -1 || foreground == getpgrp()) {
         tcsetattr(STDIN_FILENO, TCSANOW, &mode);
     }
 }
