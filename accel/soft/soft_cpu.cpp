@@ -71,7 +71,6 @@ int SoftCpu::before_instruction() {
         const uint32_t attention = attention_.load(std::memory_order_relaxed);
         if ((attention | local_) != 0) [[unlikely]] {
             if (attention != 0) {
-                std::atomic_thread_fence(std::memory_order_acquire);
                 if ((local_ & kExitWanted) == 0) {
                     exit_ = Exit::kAttention;
                 }

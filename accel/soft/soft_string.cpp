@@ -30,7 +30,8 @@ void SoftCpu::string_instruction() {
     }
     const bool until_zero = insn_.repeat == 0xf2;
     while ((gpr(kCount) & mask) != 0) {
-        if ((flags() & kDirection) != 0 || !string_batch(size, mask)) {
+        const bool one_by_one = ((flags() & kDirection) | (local_ & kTrapArmed)) != 0;
+        if (one_by_one || !string_batch(size, mask)) {
             if (!string_step(size, stride, mask)) {
                 return;
             }

@@ -135,7 +135,7 @@ private:
 class SoftRandom : public ::testing::TestWithParam<bool> {};
 
 TEST_P(SoftRandom, AnyGuestCanBeStoppedAndHarmsNothing) {
-    constexpr int kGuests = 1500;
+    constexpr int kGuests = 600;
     RandomGuest guest(GetParam());
     // Kicks come all the time, so that no guest runs for long and kicks hit everywhere.
     std::jthread kicker([&guest](const std::stop_token& end) {
