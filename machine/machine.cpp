@@ -233,6 +233,15 @@ void Machine::resume(Done done) {
 void Machine::reset(Done done) {
     enqueue(
         [this] {
+            if (config_.no_reboot) {  // whoever asks, as in QEMU
+                if (config_.no_shutdown) {
+                    handle_shutdown(ShutdownCause::kHostQmpSystemReset);
+                } else {
+                    quit(ShutdownCause::kHostQmpSystemReset,
+                         std::exchange(requests_.front().done, nullptr));
+                }
+                return;
+            }
             const bool running = run_state_ == RunState::kRunning;
             auto reset = [this, running] {
                 reset_parked(ShutdownCause::kHostQmpSystemReset, running);
@@ -366,9 +375,9 @@ void Machine::handle_power_request(PowerRequest request) {
             if (!power_gate_.pending()) {
                 finish({});  // a reset has overtaken it
             } else if (request == PowerRequest::kShutdown) {
-                handle_guest_shutdown(ShutdownCause::kGuestShutdown);
+                handle_shutdown(ShutdownCause::kGuestShutdown);
             } else if (config_.no_reboot) {
-                handle_guest_shutdown(ShutdownCause::kGuestReset);
+                handle_shutdown(ShutdownCause::kGuestReset);
             } else {
                 // `stop` may have come in between; then the guest is parked already, and stays so.
                 const bool running = run_state_ == RunState::kRunning;
@@ -378,7 +387,7 @@ void Machine::handle_power_request(PowerRequest request) {
         [](const Result<void>&) {});
 }
 
-void Machine::handle_guest_shutdown(ShutdownCause cause) {
+void Machine::handle_shutdown(ShutdownCause cause) {
     if (!config_.no_shutdown) {
         begin_end(cause);
         return;

@@ -132,7 +132,7 @@ private:
     void on_power_request(PowerRequest request);
     void on_vcpu_exited(VcpuIndex index, const RunOutcome& outcome);
     void handle_power_request(PowerRequest request);
-    void handle_guest_shutdown(ShutdownCause cause);
+    void handle_shutdown(ShutdownCause cause);
     void handle_vcpu_fault(VcpuIndex index, const std::string& detail);
     /// Posts `task` to the main thread, to run only if the machine still is.
     void post(std::function<void()> task);

@@ -268,6 +268,22 @@ TEST_F(MachineTest, TripleFaultEndsTheMachineWithoutReboot) {
     EXPECT_EQ(recorder_.events, (Events{"SHUTDOWN guest-reset", "ended"}));
 }
 
+TEST_F(MachineTest, HostResetEndsTheMachineWithoutReboot) {
+    config_.no_reboot = true;
+    start_running();
+    EXPECT_EQ(call(&Machine::reset), "ok");
+    EXPECT_EQ(recorder_.events, (Events{"SHUTDOWN host-qmp-system-reset", "ended"}));
+}
+
+TEST_F(MachineTest, HostResetPausesWithoutRebootAndShutdown) {
+    config_.no_reboot = true;
+    config_.no_shutdown = true;
+    start_running();
+    EXPECT_EQ(call(&Machine::reset), "ok");
+    EXPECT_EQ(recorder_.events, (Events{"SHUTDOWN host-qmp-system-reset", "STOP"}));
+    EXPECT_EQ(machine_->run_state(), RunState::kShutdown);
+}
+
 TEST_F(MachineTest, GuestPowerOffEndsTheMachine) {
     start_running();
     hypervisor_.end_run(1, {RunStop::kPowerOff, ""});
