@@ -1,10 +1,19 @@
 #include "base/log.h"
 
+#include <fcntl.h>
 #include <spdlog/sinks/basic_file_sink.h>
+
+#include "base/unique_fd.h"
 
 namespace halcyon {
 
 Result<void> log_to_file(const std::string& path) {
+    // spdlog would create missing directories, and does not keep the errno.
+    const UniqueFd probe(
+        ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0666));
+    if (!probe) {
+        return Error::from_errno("cannot open log file '" + path + "'");
+    }
     try {
         spdlog::set_default_logger(spdlog::basic_logger_mt("halcyond", path));
     } catch (const spdlog::spdlog_ex& failure) {
