@@ -1,6 +1,7 @@
 #include "base/log.h"
 
 #include <fcntl.h>
+
 #include <spdlog/sinks/basic_file_sink.h>
 
 #include "base/unique_fd.h"
