@@ -115,8 +115,9 @@ Result<void> Application::run() {
                 chardev->on_continued();
             }
         }));
-    machine_->start([](const Result<void>& started) {
-        if (!started) {
+    machine_->start([this](const Result<void>& started) {
+        // A quit may overtake the start; the guest then never runs, as it should.
+        if (!started && !machine_->quitting()) {
             spdlog::error("the guest could not be started: {}", started.error().message());
         }
     });
