@@ -11,12 +11,15 @@ import select
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 
 import tap
 from qmp_client import Daemon, QmpClient
 
 BINARY = os.environ.get("HALCYOND", "halcyond")
+if shutil.which(BINARY) is None:
+    sys.exit(f"HALCYOND must name the daemon: {BINARY} is not there")
 IS_QEMU = "qemu" in os.path.basename(BINARY)
 SEABIOS = "/usr/share/seabios/bios.bin"
 
