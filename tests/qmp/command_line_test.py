@@ -64,14 +64,14 @@ BAD = [
     (["-qmp", "unix:/tmp/x,server=maybe"], "server"),
     (["-qmp", "unix:/tmp/x,bogus=1"], "bogus"),
     (["-qmp", "unix:/tmp/x,server=on,wait=perhaps"], "wait"),
-    (["-qmp", "unix:/nonexistent/dir/x,server=on,wait=off"], "/nonexistent/dir/x"),
+    (["-qmp", "unix:/proc/nonexistent/x,server=on,wait=off"], "/proc/nonexistent/x"),
     (["-chardev", "socket"], "chardev"),
     (["-chardev", "null"], "chardev"),
     (["-chardev", "nope,id=a"], "nope"),
     (["-chardev", "null,id=a,bogus=1"], "bogus"),
     (["-chardev", "null,id=a", "-chardev", "null,id=a"], "a"),
     (["-chardev", "file,id=a"], "path"),
-    (["-chardev", "file,id=a,path=/nonexistent/dir/x"], "/nonexistent/dir/x"),
+    (["-chardev", "file,id=a,path=/proc/nonexistent/x"], "/proc/nonexistent/x"),
     (["-chardev", "socket,id=a,fd=99,server=on"], "99"),
     (["-chardev", "socket,id=a,fd=x,server=on"], "fd"),
     (["-chardev", "socket,id=a,fd=0,server=on"], "fd"),
@@ -79,14 +79,14 @@ BAD = [
     (["-mon", "mode=control"], "chardev"),
     (["-serial", "carrier-pigeon"], "serial"),
     (["-serial", "chardev:nobody"], "nobody"),
-    (["-serial", "file:/nonexistent/dir/x"], "/nonexistent/dir/x"),
+    (["-serial", "file:/proc/nonexistent/x"], "/proc/nonexistent/x"),
     (["-debugcon", "carrier-pigeon"], "debugcon"),
-    (["-debugcon", "file:/nonexistent/dir/x"], "/nonexistent/dir/x"),
+    (["-debugcon", "file:/proc/nonexistent/x"], "/proc/nonexistent/x"),
     (["-uuid", "1234"], "uuid"),
     (["-uuid", "12345678-9abc-def0-1234-56789abcdefg"], "uuid"),
     (["-name"], "name"),
-    (["-pidfile", "/nonexistent/dir/pid"], "/nonexistent/dir/pid"),
-    (["-D", "/nonexistent/dir/log"], "/nonexistent/dir/log"),
+    (["-pidfile", "/proc/nonexistent/pid"], "/proc/nonexistent/pid"),
+    (["-D", "/proc/nonexistent/log"], "/proc/nonexistent/log"),
     (["--quit-timeout", "soon"], "quit-timeout"),
     (["--quit-timeout", "-1"], "quit-timeout"),
     (["--quit-timeout"], "quit-timeout"),
@@ -117,7 +117,7 @@ def _():
 @tap.test("a firmware file that is missing")
 def _():
     halcyond_only()
-    expect_refusal(["-accel", "soft", "-bios", "/nonexistent/bios.bin"], "/nonexistent/bios.bin")
+    expect_refusal(["-accel", "soft", "-bios", "/proc/nonexistent/bios.bin"], "/proc/nonexistent/bios.bin")
 
 
 FIRMWARE = [("empty", 0), ("one byte", 1), ("not whole pages", 65535), ("too large", 32 << 20)]
@@ -142,8 +142,8 @@ def _():
     halcyond_only()
     directory = temporary_directory()
     path = os.path.join(directory, "qmp.sock")
-    expect_refusal(["-accel", "soft", "-bios", "/nonexistent/bios.bin", "-qmp",
-                    f"unix:{path},server=on,wait=off"], "/nonexistent/bios.bin")
+    expect_refusal(["-accel", "soft", "-bios", "/proc/nonexistent/bios.bin", "-qmp",
+                    f"unix:{path},server=on,wait=off"], "/proc/nonexistent/bios.bin")
     tap.equal(os.path.exists(path), False, "the socket file exists")
 
 
@@ -311,8 +311,8 @@ def _():
 @tap.test("-daemonize: a failure is told by the parent")
 def _():
     halcyond_only()
-    expect_refusal(["-daemonize", "-accel", "soft", "-bios", "/nonexistent/bios.bin"],
-                   "/nonexistent/bios.bin")
+    expect_refusal(["-daemonize", "-accel", "soft", "-bios", "/proc/nonexistent/bios.bin"],
+                   "/proc/nonexistent/bios.bin")
 
 
 @tap.test("-daemonize ends by SIGTERM as well")
