@@ -30,16 +30,17 @@ namespace halcyon::qmp {
 FOOTER = "}  // namespace halcyon::qmp\n"
 
 
-def parameter(member):
+def parameter(member, schema):
     kind = cpp_type(member.type)
+    is_enum = kind in schema.types and schema.types[kind].kind == "enum"
+    by_value = is_enum or kind in ("bool", "double") or kind.startswith(("int", "uint"))
     if member.optional:
         kind = f"std::optional<{kind}>"
-    by_value = kind in ("bool", "double") or kind.startswith(("int", "uint"))
     return f"{kind} {snake(member.name)}" if by_value else f"const {kind}& {snake(member.name)}"
 
 
-def signature(event):
-    parameters = ", ".join(parameter(member) for member in event.members)
+def signature(event, schema):
+    parameters = ", ".join(parameter(member, schema) for member in event.members)
     return f"Event make_{snake(event.name)}_event({parameters})"
 
 
@@ -49,14 +50,14 @@ def header(schema):
         parts.append(comment(f"{event.name}: {event.entry['summary']}"))
         for member in event.members:
             parts.append(comment(f"{snake(member.name)}: {member.summary}"))
-        parts.append(f"[[nodiscard]] {signature(event)};\n\n")
+        parts.append(f"[[nodiscard]] {signature(event, schema)};\n\n")
     return "".join(parts) + FOOTER
 
 
 def source(schema):
     parts = [SOURCE]
     for event in schema.events:
-        parts.append(f"{signature(event)} {{\n")
+        parts.append(f"{signature(event, schema)} {{\n")
         if not event.members:
             parts.append(f"    return Event({cpp_string(event.name)});\n}}\n\n")
             continue

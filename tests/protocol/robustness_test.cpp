@@ -1,7 +1,10 @@
 // Random input, from fixed seeds: nothing crashes, splits make no difference, and after a reset
 // byte and a new line the next request is always answered.
+#include <memory>
 #include <random>
+#include <sstream>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -18,66 +21,31 @@ size_t below(Random& random, size_t limit) {
     return std::uniform_int_distribution<size_t>(0, limit - 1)(random);
 }
 
-/// A text made of pieces that mean something to a JSON reader or to QMP, and of any bytes.
+/// What means something to a JSON reader or to QMP: words, and bytes with a meaning of their own.
+std::vector<std::string> meaningful_pieces() {
+    std::istringstream words(R"(
+        { } [ ] : , " ' \ \u \ud83d \ude00 0 1 - . e E+ 123 1e999 -0.5 18446744073709551616
+        true null fals %d "a" 'b' "id": "execute": "exec-oob": "arguments": "kind":"circle"
+        "query-name" "test-oob" "test-slow" "test-shape" "test-everything"
+        {"execute":"query-name"} {"execute":"test-slow","id":)");
+    std::vector<std::string> pieces = {
+        " ",    "\n",       "\t",       "\x01",         "\xff",
+        "\xfe", "\xc0\x80", "\xc3\xa9", "\xed\xa0\x80", "\xf0\x9f\x98\x80"};
+    for (std::string word; words >> word;) {
+        pieces.push_back(word);
+    }
+    return pieces;
+}
+
+/// A text of such pieces and of any bytes.
 std::string random_text(Random& random) {
-    static const std::vector<std::string> kPieces = {
-        "{",
-        "}",
-        "[",
-        "]",
-        ":",
-        ",",
-        "\"",
-        "'",
-        "\\",
-        "\\u",
-        "\\ud83d",
-        "\\ude00",
-        "0",
-        "1",
-        "-",
-        ".",
-        "e",
-        "E+",
-        "123",
-        "1e999",
-        "-0.5",
-        "18446744073709551616",
-        "true",
-        "null",
-        "fals",
-        " ",
-        "\n",
-        "\t",
-        "\x01",
-        "\xff",
-        "\xfe",
-        "\xc0\x80",
-        "\xc3\xa9",
-        "\xed\xa0\x80",
-        "\xf0\x9f\x98\x80",
-        "%d",
-        "\"a\"",
-        "'b'",
-        "\"id\":",
-        "\"execute\":",
-        "\"exec-oob\":",
-        "\"arguments\":",
-        "\"query-name\"",
-        "\"test-oob\"",
-        "\"test-slow\"",
-        "\"test-shape\"",
-        "\"test-everything\"",
-        "\"kind\":\"circle\"",
-        "{\"execute\":\"query-name\"}",
-        "{\"execute\":\"test-slow\",\"id\":",
-    };
+    static const std::vector<std::string> pieces = meaningful_pieces();
     std::string text;
     for (size_t count = below(random, 40); count > 0; --count) {
         if (below(random, 8) == 0) {
             text.push_back(static_cast<char>(below(random, 256)));
         } else {
-            text += kPieces[below(random, kPieces.size())];
+            text += pieces[below(random, pieces.size())];
         }
     }
     return text;
