@@ -1,5 +1,6 @@
 #include "machine/guest_clock.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace halcyon {
@@ -42,7 +43,7 @@ public:
         }
         const auto host = deadline ? clock_.host_deadline(*deadline) : std::nullopt;
         if (host) {
-            loop_timer_->arm(*host);
+            loop_timer_->arm(std::max(*host, earliest_));
         } else {
             loop_timer_->cancel();
         }
@@ -60,6 +61,10 @@ private:
     void set_deadline(std::optional<GuestTime> deadline) {
         {
             const std::lock_guard lock(shared_->mutex);
+            // Devices state the same deadline again at every access that changes nothing.
+            if (shared_->deadline == deadline) {
+                return;
+            }
             shared_->deadline = deadline;
             if (std::exchange(shared_->update_posted, true)) {
                 return;
@@ -74,6 +79,7 @@ private:
 
     void on_due() {
         if (take_due()) {
+            earliest_ = clock_.loop_.now() + kShortestInterval;
             callback_();
         } else {
             update();  // cancelled or moved to later since the loop's timer was armed
@@ -94,6 +100,7 @@ private:
     std::shared_ptr<Shared> shared_;
     std::unique_ptr<LoopTimer> loop_timer_;
     std::function<void()> callback_;
+    SteadyTime earliest_;  ///< when it may fire again; main thread
     std::list<Timer*>::iterator position_;
 };
 
@@ -114,6 +121,9 @@ std::optional<SteadyTime> MachineClock::host_deadline(GuestTime deadline) const 
     const std::lock_guard lock(mutex_);
     if (!running_) {
         return std::nullopt;
+    }
+    if (deadline > GuestTime::max() - std::max(offset_, GuestTime(0))) {
+        return SteadyTime::max();
     }
     return SteadyTime(std::chrono::duration_cast<SteadyTime::duration>(deadline + offset_));
 }

@@ -1,7 +1,7 @@
 /// The guest's clock and its timers, on top of the event loop.
 #pragma once
 
-#include <atomic>
+#include <chrono>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -16,6 +16,11 @@ namespace halcyon {
 /// `cancel` from any thread, all else on the main thread. Outlives its timers.
 class MachineClock : public GuestClock {
 public:
+    /// How often one timer fires at most: a guest may program periods of a microsecond, and is not
+    /// to occupy the main thread with them. Devices count what passed meanwhile. Shorter than the
+    /// shortest period that guests rely on, 1/8192 s of the real-time clock.
+    static constexpr std::chrono::microseconds kShortestInterval{100};
+
     explicit MachineClock(EventLoop& loop);
     ~MachineClock() override;
 

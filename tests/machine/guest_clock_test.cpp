@@ -130,5 +130,40 @@ TEST_F(MachineClockTest, TimerMayBeArmedOnAnotherThread) {
     EXPECT_TRUE(loop_.run_until([this] { return fired_ > 0; }));
 }
 
+TEST_F(MachineClockTest, TimerThatIsAlwaysDueDoesNotOccupyTheLoop) {
+    clock_.set_running(true);
+    int fired = 0;
+    std::unique_ptr<GuestTimer> timer;
+    timer = clock_.make_timer([&] {
+        ++fired;
+        timer->arm(clock_.now());
+    });
+    timer->arm(0s);
+    const SteadyTime start = loop_.now();
+    ASSERT_TRUE(loop_.run_until([&] { return loop_.now() - start >= 20ms; }));
+    EXPECT_GE(fired, 1);
+    EXPECT_LE(fired, (loop_.now() - start) / MachineClock::kShortestInterval + 1);
+}
+
+TEST_F(MachineClockTest, DeadlineStatedAgainCostsTheLoopNothing) {
+    clock_.set_running(true);
+    timer_->arm(100s);
+    loop_.run_ready();
+    timer_->arm(100s);
+    EXPECT_FALSE(loop_.has_tasks());
+    timer_->cancel();
+    loop_.run_ready();
+    timer_->cancel();
+    EXPECT_FALSE(loop_.has_tasks());
+}
+
+TEST_F(MachineClockTest, DeadlineAtTheEndOfTimeDoesNotWrap) {
+    clock_.set_running(true);
+    timer_->arm(GuestTime::max());
+    loop_.advance(1s);
+    loop_.run_ready();
+    EXPECT_EQ(fired_, 0);
+}
+
 }  // namespace
 }  // namespace halcyon

@@ -44,6 +44,11 @@ public:
         }
         return true;
     }
+    /// Whether anything was posted that has not run.
+    [[nodiscard]] bool has_tasks() {
+        const std::lock_guard lock(mutex_);
+        return !tasks_.empty();
+    }
     /// Runs what is ready now.
     void run_ready() {
         while (run_task() || run_timer()) {
