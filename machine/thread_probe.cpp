@@ -15,6 +15,18 @@ std::string first_line(pid_t thread_id, const char* file) {
     return line;
 }
 
+/// What /proc/self/task/TID/status says behind "NAME:\t"; empty without such a line.
+std::string status_field(pid_t thread_id, const std::string& name) {
+    std::ifstream in("/proc/self/task/" + std::to_string(thread_id) + "/status");
+    const std::string prefix = name + ":\t";
+    for (std::string line; std::getline(in, line);) {
+        if (line.compare(0, prefix.size(), prefix) == 0) {
+            return line.substr(prefix.size());
+        }
+    }
+    return {};
+}
+
 }  // namespace
 
 ThreadProbe ThreadProbe::sample(pid_t thread_id) {
@@ -36,6 +48,7 @@ ThreadProbe ThreadProbe::sample(pid_t thread_id) {
     if (probe.wchan == "0") {
         probe.wchan.clear();
     }
+    probe.pending_signals = std::strtoull(status_field(thread_id, "SigPnd").c_str(), nullptr, 16);
     return probe;
 }
 

@@ -21,9 +21,14 @@ struct ThreadProbe {
     long syscall = -1;
     /// The kernel function it sleeps in; empty when unknown or hidden.
     std::string wchan;
+    /// Signals sent to this very thread that it has not taken yet: bit 0 is signal 1.
+    uint64_t pending_signals = 0;
 
     [[nodiscard]] static ThreadProbe sample(pid_t thread_id);
 
+    [[nodiscard]] bool is_pending(int signal) const {
+        return (pending_signals >> (signal - 1) & 1) != 0;
+    }
     /// For people: "thread 17 sleeps in kvm_vcpu_block (system call 16)".
     [[nodiscard]] std::string describe(pid_t thread_id) const;
 };

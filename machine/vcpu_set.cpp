@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "accel/run_entry.h"
 #include "base/log.h"
 #include "machine/thread_probe.h"
 
@@ -13,13 +14,23 @@ namespace halcyon {
 namespace {
 
 /// Whether a kick that is not acknowledged after the interval could have been lost. Not so while
-/// the thread waits for a processor, or for a lock inside a device: it then meets the stop word
-/// before it next enters the hypervisor.
+/// - the thread waits for a processor, for a lock inside a device, or writes the log: it meets the
+///   stop word before it next enters the hypervisor;
+/// - it waits uninterruptibly: it looks for signals afterwards, and another is no help;
+/// - the signal is pending: the kernel delivers it before the thread is in the guest again. On a
+///   host that is a guest itself, processor time may pass on paper meanwhile, hence the patience,
+///   but a kernel that ignores the signal is not to stay unseen.
 bool may_be_lost(const ThreadProbe& probe, std::chrono::nanoseconds cpu_time_since) {
-    if (probe.state == 'R') {
-        return cpu_time_since >= VcpuSet::kRekickInterval;
+    constexpr int kPatience = 10;
+    switch (probe.state) {
+        case 'R':
+            return cpu_time_since >=
+                   VcpuSet::kRekickInterval * (probe.is_pending(kick_signal()) ? kPatience : 1);
+        case 'S':
+            return probe.syscall != SYS_futex && probe.syscall != SYS_write;
+        default:
+            return false;
     }
-    return probe.syscall != SYS_futex;
 }
 
 }  // namespace
@@ -72,8 +83,8 @@ void VcpuSet::on_rekick_due() {
             cpu_times_[i] = probe.cpu_time;
         }
         if (may_be_lost(probe, since) && !thread.acknowledged()) {
-            spdlog::warn("vCPU {} has not acknowledged a kick: {}; kicking again",
-                         thread.index().value(), probe.describe(thread.thread_id()));
+            LOG_GUEST("vCPU {} has not acknowledged a kick: {}; kicking again",
+                      thread.index().value(), probe.describe(thread.thread_id()));
             thread.rekick();
             cpu_times_[i] = probe.cpu_time;
         }

@@ -1,11 +1,20 @@
 #include "machine/vcpu_thread.h"
 
-#include <dirent.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <unistd.h>
 
+#include <atomic>
+#include <csignal>
+#include <ctime>
 #include <fstream>
+#include <functional>
+#include <vector>
 
 #include <gtest/gtest.h>
 
+#include "accel/run_entry.h"
+#include "base/unique_fd.h"
 #include "machine/vcpu_set.h"
 #include "tests/machine/fake_accelerator.h"
 #include "tests/machine/test_loop.h"
@@ -13,7 +22,8 @@
 namespace halcyon {
 namespace {
 
-/// Asks for a reset when port 1 is written, as a keyboard controller would.
+/// Asks for a reset when port 1 is written, as a keyboard controller would. A test says what a
+/// write to port 3 does.
 class ResettingIo : public GuestIo {
 public:
     explicit ResettingIo(PowerGate& gate) : gate_(gate) {}
@@ -21,12 +31,16 @@ public:
     void pio_write(PioPort port, std::span<const std::byte>) override {
         if (port == PioPort(1)) {
             gate_.request(PowerRequest::kReset);
+        } else if (port == PioPort(3)) {
+            on_port_3();
         }
     }
     void mmio_read(Gpa, std::span<std::byte>) override {}
     void mmio_write(Gpa, std::span<const std::byte>) override {}
     std::optional<uint8_t> acknowledge_extint() override { return std::nullopt; }
     void end_of_interrupt(uint8_t) override {}
+
+    std::function<void()> on_port_3;
 
 private:
     PowerGate& gate_;
@@ -58,6 +72,11 @@ protected:
         bool done = false;
         set_.ask_all(goal, [&done] { done = true; });
         return loop_.run_until([&done] { return done; });
+    }
+    /// The next run of vCPU 0 writes to port 3.
+    void write_port_3() {
+        const std::lock_guard lock(hypervisor_.mutex);
+        hypervisor_.next_port_write[0] = {3, 0};
     }
     VcpuThread& thread(size_t index) { return *set_.threads()[index]; }
     uint64_t rekicks() {
@@ -252,6 +271,57 @@ TEST_F(VcpuSetTest, SeveralLostKicksAreAllRepeated) {
     ASSERT_TRUE(hypervisor_.wait_inside(1));
     ASSERT_TRUE(ask(VcpuGoal::kPause));
     EXPECT_EQ(thread(0).rekicks(), 3u);
+}
+
+TEST_F(VcpuSetTest, KickWhoseSignalIsPendingIsNotTakenForLost) {
+    launch(1);
+    std::atomic<bool> busy = false;
+    io_.on_port_3 = [this, &busy] {
+        sigset_t kick;
+        ::sigemptyset(&kick);
+        ::sigaddset(&kick, kick_signal());
+        ::pthread_sigmask(SIG_BLOCK, &kick, nullptr);
+        ::pthread_kill(::pthread_self(), kick_signal());
+        busy = true;
+        loop_.post([] {});  // wakes the loop to see it
+        timespec used{};
+        do {
+            ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+        } while (used.tv_sec == 0 && used.tv_nsec < 60'000'000);
+        const timespec no_wait{};
+        ::sigtimedwait(&kick, nullptr, &no_wait);
+        ::pthread_sigmask(SIG_UNBLOCK, &kick, nullptr);
+    };
+    write_port_3();
+    ASSERT_TRUE(ask(VcpuGoal::kRun));
+    ASSERT_TRUE(loop_.run_until([&] { return busy.load(); }));
+    ASSERT_TRUE(ask(VcpuGoal::kPause));
+    EXPECT_EQ(rekicks(), 0u);
+}
+
+TEST_F(VcpuSetTest, KickOfAThreadThatWritesTheLogIsNotTakenForLost) {
+    launch(1);
+    int ends[2];
+    ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+    const UniqueFd reader(ends[0]);
+    const UniqueFd writer(ends[1]);
+    const std::vector<char> text(static_cast<size_t>(::fcntl(writer.get(), F_GETPIPE_SZ)) + 1);
+    std::atomic<size_t> written = 0;
+    io_.on_port_3 = [&] {
+        written = static_cast<size_t>(::write(writer.get(), text.data(), text.size()));
+    };
+    write_port_3();
+    ASSERT_TRUE(ask(VcpuGoal::kRun));
+    bool paused = false;
+    set_.ask_all(VcpuGoal::kPause, [&paused] { paused = true; });
+    const SteadyTime start = loop_.now();
+    ASSERT_TRUE(
+        loop_.run_until([&] { return loop_.now() - start >= 5 * VcpuSet::kRekickInterval; }));
+    EXPECT_EQ(rekicks(), 0u);
+    std::vector<char> read(text.size());
+    ASSERT_GT(::read(reader.get(), read.data(), read.size()), 0);
+    EXPECT_TRUE(loop_.run_until([&paused] { return paused; }));
+    EXPECT_EQ(written, text.size());
 }
 
 TEST_F(VcpuSetTest, StuckVcpuIsNamedWithItsThread) {
