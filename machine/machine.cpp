@@ -53,7 +53,7 @@ Machine::Machine(MachineConfig config, EventLoop& loop, MachineObserver& observe
       quit_timer_(loop.make_timer([this] { on_quit_timeout(); })),
       alive_(std::make_shared<bool>(true)),
       clock_(loop),
-      power_gate_([this](PowerRequest request) { on_power_request(request); }),
+      power_gate_([this](PowerRequest) { on_power_request(); }),
       vcpus_(loop) {
     run_state_ = config_.preconfig ? RunState::kPreconfig : RunState::kPrelaunch;
 }
@@ -108,6 +108,9 @@ std::vector<VcpuInfo> Machine::vcpus() const {
 }
 
 Result<void> Machine::inject_nmi() {
+    if (ended_) {
+        return Error("the machine has ended", ErrorCode::kNotActive);
+    }
     // Intel SDM 3A 11.11: physical destination in address bits 12-19, delivery mode NMI (100b) in
     // data bits 8-10.
     for (const auto& thread : vcpus_.threads()) {
@@ -272,8 +275,7 @@ void Machine::park_guest(std::function<void()> next) {
             if (auto frozen = partition_->set_time_frozen(true); frozen) {
                 time_frozen_ = true;
             } else {
-                spdlog::warn("the guest's clock runs on while paused: {}",
-                             frozen.error().message());
+                LOG_GUEST("the guest's clock runs on while paused: {}", frozen.error().message());
             }
         }
         next();
@@ -283,6 +285,9 @@ void Machine::park_guest(std::function<void()> next) {
 void Machine::run_guest() {
     if (time_frozen_) {
         if (auto thawed = partition_->set_time_frozen(false); !thawed) {
+            if (run_state_ == RunState::kRunning) {
+                stop_in(RunState::kPaused);  // it was to run on, and does not
+            }
             finish(std::move(thawed).error().with_context("cannot restart the guest's clock"));
             return;
         }
@@ -298,8 +303,10 @@ void Machine::run_guest() {
 }
 
 void Machine::stop_in(RunState state) {
-    run_state_ = state;
-    observer_.on_stopped();
+    const bool was_running = std::exchange(run_state_, state) == RunState::kRunning;
+    if (was_running) {
+        observer_.on_stopped();
+    }
 }
 
 void Machine::reset_parked(ShutdownCause cause, bool run_on) {
@@ -341,8 +348,8 @@ void Machine::post(std::function<void()> task) {
     });
 }
 
-void Machine::on_power_request(PowerRequest request) {
-    post([this, request] { handle_power_request(request); });
+void Machine::on_power_request() {
+    post([this] { handle_power_request(); });
 }
 
 void Machine::on_vcpu_exited(VcpuIndex index, const RunOutcome& outcome) {
@@ -366,14 +373,16 @@ void Machine::on_vcpu_exited(VcpuIndex index, const RunOutcome& outcome) {
     }
 }
 
-void Machine::handle_power_request(PowerRequest request) {
+void Machine::handle_power_request() {
     if (ending_) {
         return;
     }
     enqueue(
-        [this, request] {
-            if (!power_gate_.pending()) {
-                finish({});  // a reset has overtaken it
+        [this] {
+            // A reset may have overtaken the request, and a new one may have come since.
+            const PowerRequest request = power_gate_.wanted();
+            if (request == PowerRequest::kNone) {
+                finish({});
             } else if (request == PowerRequest::kShutdown) {
                 handle_shutdown(ShutdownCause::kGuestShutdown);
             } else if (config_.no_reboot) {
@@ -405,12 +414,16 @@ void Machine::handle_vcpu_fault(VcpuIndex index, const std::string& detail) {
         return;
     }
     enqueue(
-        [this] {
+        [this, index] {
             if (run_state_ != RunState::kRunning) {
                 finish({});
                 return;
             }
-            park_guest([this] {
+            park_guest([this, index] {
+                if (vcpus_.threads()[index.value()]->state() != VcpuState::kExited) {
+                    run_guest();  // a reset has overtaken the fault
+                    return;
+                }
                 stop_in(RunState::kInternalError);
                 finish({});
             });

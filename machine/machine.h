@@ -99,7 +99,8 @@ public:
     /// Null for board "none".
     [[nodiscard]] const Accelerator* accelerator() const { return accelerator_; }
     [[nodiscard]] std::vector<VcpuInfo> vcpus() const;
-    /// Delivers a non-maskable interrupt to every vCPU (inject-nmi).
+    /// Delivers a non-maskable interrupt to every vCPU (inject-nmi). Fails once the machine has
+    /// ended.
     Result<void> inject_nmi();
 
 private:
@@ -123,15 +124,15 @@ private:
     void park_guest(std::function<void()> next);
     /// Lets time and vCPUs run, then finishes the request under way.
     void run_guest();
-    /// For a request under way whose guest is parked.
+    /// For a request under way whose guest is parked. The observer is told if it was running.
     void stop_in(RunState state);
     void reset_parked(ShutdownCause cause, bool run_on);
 
     // What a guest asks for, or runs into. The first two on vCPU threads, the rest on the main
     // thread.
-    void on_power_request(PowerRequest request);
+    void on_power_request();
     void on_vcpu_exited(VcpuIndex index, const RunOutcome& outcome);
-    void handle_power_request(PowerRequest request);
+    void handle_power_request();
     void handle_shutdown(ShutdownCause cause);
     void handle_vcpu_fault(VcpuIndex index, const std::string& detail);
     /// Posts `task` to the main thread, to run only if the machine still is.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <functional>
 
 namespace halcyon {
@@ -10,8 +11,8 @@ enum class PowerRequest : uint8_t { kNone, kReset, kShutdown };
 
 /// Takes the guest's request (through a keyboard controller, a reset register, the ACPI block) and
 /// passes it to the main thread. The vCPU that asked executes nothing after the instruction that
-/// did: VcpuIo sees `pending`. The first request counts; others before the main thread has dealt
-/// with it are the same wish.
+/// did: VcpuThread::Io sees `pending`. The first request counts; others before the main thread has
+/// dealt with it are the same wish.
 class PowerGate {
 public:
     /// `notify` is called on the asking thread, with device locks held: it posts and returns.
@@ -24,10 +25,9 @@ public:
             notify_(request);
         }
     }
-    /// From any thread.
-    [[nodiscard]] bool pending() const {
-        return request_.load(std::memory_order_relaxed) != PowerRequest::kNone;
-    }
+    /// What waits for the main thread; kNone when nothing does. From any thread.
+    [[nodiscard]] PowerRequest wanted() const { return request_.load(std::memory_order_relaxed); }
+    [[nodiscard]] bool pending() const { return wanted() != PowerRequest::kNone; }
     /// Dealt with. Main thread, while no vCPU runs.
     void clear() { request_.store(PowerRequest::kNone); }
 

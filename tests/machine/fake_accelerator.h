@@ -35,6 +35,7 @@ struct FakeHypervisor {
     bool open_partition = false;
     int resets = 0;
     bool time_frozen = false;
+    bool refuse_thaw = false;
     bool extint = false;
     std::vector<MsiMessage> messages;
     std::optional<std::string> probe_error;
@@ -48,6 +49,11 @@ struct FakeHypervisor {
     /// Waits until `count` vCPUs are inside a run.
     bool wait_inside(int count) {
         return wait([&] { return inside == count; });
+    }
+    /// The run of vCPU `index` ends so, but only after somebody has kicked it.
+    void end_run_when_kicked(uint32_t index, RunOutcome outcome) {
+        const std::lock_guard lock(mutex);
+        next_outcome[index] = std::move(outcome);
     }
     void end_run(uint32_t index, RunOutcome outcome) {
         const std::lock_guard lock(mutex);
@@ -173,6 +179,9 @@ public:
     Result<void> set_msi_routes(std::span<const MsiRoute>) override { return {}; }
     void set_extint(bool level) override { hypervisor_.extint = level; }
     Result<void> set_time_frozen(bool frozen) override {
+        if (!frozen && hypervisor_.refuse_thaw) {
+            return Error("the clock is stuck");
+        }
         hypervisor_.time_frozen = frozen;
         return {};
     }

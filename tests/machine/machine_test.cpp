@@ -1,5 +1,7 @@
 #include "machine/machine.h"
 
+#include <thread>
+
 #include <gtest/gtest.h>
 
 #include "tests/machine/fake_accelerator.h"
@@ -318,6 +320,51 @@ TEST_F(MachineTest, FaultStopsTheMachineUntilAReset) {
     EXPECT_EQ(machine_->run_state(), RunState::kRunning);
 }
 
+TEST_F(MachineTest, FaultThatAResetOvertakesStopsNothing) {
+    start_running();
+    hypervisor_.end_run_when_kicked(0, {RunStop::kFault, "before the reset"});
+    EXPECT_EQ(call(&Machine::reset), "ok");
+    ASSERT_EQ(call(&Machine::resume), "ok");  // behind whatever the fault asked for
+    EXPECT_EQ(machine_->run_state(), RunState::kRunning);
+    EXPECT_EQ(recorder_.events, Events{"RESET host-qmp-system-reset"});
+    EXPECT_TRUE(hypervisor_.wait_inside(2));
+}
+
+TEST_F(MachineTest, PowerOffAfterAResetThatOvertookAGuestResetIsNoReset) {
+    start_running();
+    hypervisor_.end_run_when_kicked(0, {RunStop::kTripleFault, ""});
+    machine_->reset([](const Result<void>&) {});
+    // The machine is reset and runs again, but the first guest's request still waits.
+    ASSERT_TRUE(loop_.run_until([&] { return hypervisor_.resets == 2; }));
+    hypervisor_.end_run(1, {RunStop::kPowerOff, ""});
+    while (machine_->vcpus()[1].state != "exited") {
+        std::this_thread::yield();
+    }
+    ASSERT_TRUE(loop_.run_until([&] { return recorder_.events.size() == 3; }));
+    EXPECT_EQ(recorder_.events,
+              (Events{"RESET host-qmp-system-reset", "SHUTDOWN guest-shutdown", "ended"}));
+}
+
+TEST_F(MachineTest, GuestPowerOffThatAPauseOvertakesStopsOnce) {
+    config_.no_shutdown = true;
+    start_running();
+    hypervisor_.end_run_when_kicked(1, {RunStop::kPowerOff, ""});
+    EXPECT_EQ(call(&Machine::pause), "ok");
+    ASSERT_TRUE(loop_.run_until([&] { return machine_->run_state() == RunState::kShutdown; }));
+    EXPECT_EQ(recorder_.events, (Events{"STOP", "SHUTDOWN guest-shutdown"}));
+}
+
+TEST_F(MachineTest, ResetWhoseClockCannotRunOnLeavesAPausedMachine) {
+    start_running();
+    hypervisor_.refuse_thaw = true;
+    EXPECT_EQ(call(&Machine::reset), "cannot restart the guest's clock: the clock is stuck");
+    EXPECT_EQ(machine_->run_state(), RunState::kPaused);
+    EXPECT_EQ(recorder_.events, (Events{"RESET host-qmp-system-reset", "STOP"}));
+    hypervisor_.refuse_thaw = false;
+    EXPECT_EQ(call(&Machine::resume), "ok");
+    EXPECT_TRUE(hypervisor_.wait_inside(2));
+}
+
 TEST_F(MachineTest, PauseThatOvertakesAGuestResetLosesNeither) {
     start_running();
     std::vector<std::string> answers;
@@ -339,6 +386,12 @@ TEST_F(MachineTest, NmiGoesToEveryVcpu) {
     ASSERT_TRUE(machine_->inject_nmi());
     EXPECT_EQ(hypervisor_.messages,
               (std::vector<MsiMessage>{{0xfee00000, 0x400}, {0xfee01000, 0x400}}));
+}
+
+TEST_F(MachineTest, NmiAfterTheEndIsRefused) {
+    start_running();
+    ASSERT_EQ(quit(), "ok");
+    EXPECT_FALSE(machine_->inject_nmi());
 }
 
 TEST_F(MachineTest, BoardNoneHasNoVcpusAndEndsToo) {
