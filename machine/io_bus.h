@@ -15,8 +15,8 @@ namespace halcyon {
 
 /// One address space (ports, or memory addresses without memory) and the register blocks in it.
 /// Accesses come from vCPU threads, several at once; blocks are added and removed on any thread,
-/// also while the guest runs (a guest may move its ACPI block). The lock guards the table only and
-/// is taken before any device's.
+/// also while the guest runs (a guest may move its ACPI block). The lock guards the table only, and
+/// is released before a device is called.
 class IoBus {
 public:
     /// `name` is for errors: "port", "address".

@@ -16,12 +16,16 @@ namespace halcyon {
 
 /// The memory map:
 ///
-///     0        - 9FFFF     RAM
-///     A0000    - BFFFF     RAM while SMRAM is open, else nothing (the VGA window of a PC with a
-///     display) C0000    - FFFFF     13 segments, each RAM or what is on the bus, as the host
-///     bridge's PAM registers say 100000   - low end   RAM, to at most 3 GiB when there is more
-///     than 3.5 GiB of it 4G - n   - 4G        the firmware image of n bytes; its last 128 KiB also
-///     below 1 MiB, on the bus side of PAM 4G       -           the rest of RAM
+/// - 0 to 9FFFF: RAM
+/// - A0000 to BFFFF: RAM while SMRAM is open, else nothing (the VGA window of a PC with a display)
+/// - C0000 to FFFFF: 13 segments, each RAM or what is on the bus, as the host bridge's PAM
+/// registers
+///   say
+/// - 100000 to the end of low RAM: RAM; its end is at 3 GiB when there is more than 3.5 GiB of it
+/// - 4G - n to 4G: the firmware image of n bytes; its last 128 KiB also below 1 MiB, on the bus
+/// side
+///   of PAM
+/// - from 4G: the rest of RAM
 ///
 /// The addresses are those of QEMU's i440FX machine. `set_segment` comes from vCPU threads; the
 /// IoHandler part serves the accesses to C0000-FFFFF that no mapping answers, at offsets from
@@ -38,8 +42,8 @@ public:
                                                     uint64_t ram_size, Mapping firmware);
     ~PcMemory() override;
 
-    /// Where reads and writes of a segment (pci_host_bridge::segment_range) go: RAM, or the bus (ROM
-    /// or nothing). Fails when the hypervisor refuses the mapping.
+    /// Where reads and writes of a segment (pci_host_bridge::segment_range) go: RAM, or the bus
+    /// (ROM or nothing). Fails when the hypervisor refuses the mapping.
     Result<void> set_segment(size_t segment, bool read_ram, bool write_ram);
     /// Whether the RAM behind the VGA window shows (the host bridge's SMRAM register). Fails as
     /// `set_segment` does.

@@ -75,8 +75,8 @@ public:
     void kick();
     /// Kicks again, and counts it as what should not be necessary. Main thread.
     void rekick();
-    /// Waits for the thread's end; only after its kEnd round completed, so the wait is short. Main
-    /// thread.
+    /// Waits for the thread's end, and until the kernel has taken it off /proc: short once its kEnd
+    /// round has completed, else as long as the vCPU takes to leave. Main thread.
     void join();
     /// Destroys the vCPU; after `join`. Main thread.
     void close_vcpu() { vcpu_.reset(); }
