@@ -60,9 +60,10 @@ Result<Application::Started> Application::wait_for_clients() {
         auto& chardev = static_cast<SocketChardev&>(*chardevs_[index]);
         std::fprintf(stderr, "halcyond: %s: waiting for connection on: %s\n",
                      options_.chardevs[index].origin.c_str(), chardev.filename().c_str());
-        if (!TRY(chardev.wait_for_client(signals_.fd()))) {
-            // SIGCONT is no reason to give up, but for the rare one there is no harm in it.
-            return Started::kCancelled;
+        while (!TRY(chardev.wait_for_client(signals_.fd()))) {
+            if (signals_.take_end_request()) {
+                return Started::kCancelled;
+            }
         }
     }
     return Started::kReady;

@@ -44,7 +44,7 @@ public:
 
 private:
     /// How long a client that does not read can hold up the process's end.
-    static constexpr std::chrono::milliseconds kFlushTimeout{1000};
+    static constexpr std::chrono::milliseconds kFlushTimeout{250};
 
     Result<void> create_chardevs();
     Result<Started> wait_for_clients();
