@@ -74,7 +74,7 @@ class Bench:
     def tool(self, name, *arguments):
         """Runs one of the C++ tools; the object it prints."""
         result = subprocess.run([str(self.tools / name), *map(str, arguments)], check=False,
-                                capture_output=True, text=True, timeout=120)
+                                capture_output=True, text=True, timeout=60)
         if result.returncode != 0:
             raise RuntimeError((result.stderr.strip() or f"exit status {result.returncode}")
                                .splitlines()[-1])
