@@ -138,9 +138,11 @@ Result<void> PcBoard::add_serial_ports(GuestClock& clock) {
             continue;
         }
         const SerialPort& port = kSerialPorts[i];
-        serial_.push_back(std::make_unique<Serial16550A>("serial" + std::to_string(i),
-                                                         *config_.serial_ports[i],
-                                                         irqs_[port.irq].device(), clock));
+        IsaIrq& irq = irqs_[port.irq];
+        const bool shares = i >= kSerialPorts.size() / 2;  // COM3 with COM1, COM4 with COM2
+        serial_.push_back(
+            std::make_unique<Serial16550A>("serial" + std::to_string(i), *config_.serial_ports[i],
+                                           shares ? irq.second_device() : irq.device(), clock));
         TRY(ports_.add(port.base, 8, *serial_.back()));
     }
     return {};

@@ -10,6 +10,13 @@
 namespace halcyon {
 namespace {
 
+class Sink : public CharBackend {
+public:
+    size_t write(std::span<const std::byte> data) override { return data.size(); }
+    void input_wanted() override {}
+    void connect(CharFrontend*) override {}
+};
+
 class PcBoardTest : public testing::Test {
 protected:
     void SetUp() override {
@@ -217,6 +224,28 @@ TEST_F(PcBoardTest, TimerInterruptReachesThePicAndIoapicPinTwo) {
     EXPECT_EQ(board_->io().acknowledge_extint(), 8);
     ASSERT_FALSE(hypervisor_.messages.empty());
     EXPECT_EQ(hypervisor_.messages[0].data & 0xff, 0x40u);
+}
+
+TEST_F(PcBoardTest, SerialPortsThatShareAnInterruptDoNotTakeItFromEachOther) {
+    board_.reset();
+    partition_.mappings.clear();
+    Sink sink;
+    config_.serial_ports = {&sink, nullptr, &sink};
+    GuestMemory memory;
+    auto board = PcBoard::create(config_, partition_, memory, clock_, gate_);
+    ASSERT_TRUE(board) << board.error().message();
+    board_ = std::move(*board);
+    mmio_out(0xfec00000, 0x10 + 2 * 4);
+    mmio_out(0xfec00010, 0x8000 | 0x31);  // pin 4: level, vector 31h, unmasked
+    for (const unsigned port : {0x3f8u, 0x3e8u}) {
+        out(static_cast<uint16_t>(port + 4), 0x08);  // MCR: OUT2
+        out(static_cast<uint16_t>(port + 1), 0x02);  // IER: transmitter empty, which it is
+    }
+    ASSERT_EQ(hypervisor_.messages.size(), 1u);
+    out(0x3e8 + 1, 0);  // COM3 wants nothing more, COM1 still does
+    board_->io().end_of_interrupt(0x31);
+    EXPECT_EQ(hypervisor_.messages.size(), 2u);
+    board_.reset();  // before what it uses
 }
 
 TEST_F(PcBoardTest, IoapicIsAtItsAddress) {
