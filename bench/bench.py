@@ -233,9 +233,9 @@ def exits(bench):
     bench.need_kvm()
     result = bench.tool("exit_cost", *((150, 500) if bench.quick else (600, 1000)))
     bench.row("PIO exit through the Vcpu", result["accel_ns"], result["bare_ns"], "ns",
-              "bare KVM_RUN", result["accel_ratio"], "<= 1.05x", result["accel_ratio"] <= 1.05)
+              "bare KVM_RUN", result["accel_ratio"], "<= 1.05x turn by turn", result["accel_ratio"] <= 1.05)
     bench.row("PIO exit through the port bus", result["bus_ns"], result["bare_ns"], "ns",
-              "bare KVM_RUN", result["bus_ratio"], "<= 1.05x", result["bus_ratio"] <= 1.05)
+              "bare KVM_RUN", result["bus_ratio"], "<= 1.05x turn by turn", result["bus_ratio"] <= 1.05)
 
 
 def kicks(bench):
