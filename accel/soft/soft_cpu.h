@@ -269,7 +269,13 @@ private:
     // soft_own.cpp: which function executes an instruction.
     void execute_own();
     void execute_own_one_byte();
+    void own_one_byte_00();
+    void own_one_byte_80();
+    void own_one_byte_c0();
+    void own_one_byte_e0();
     void execute_own_two_byte();
+    void own_two_byte_00();
+    void own_two_byte_a0();
 
     // soft_arithmetic.cpp
     void set_result_flags(unsigned size, uint32_t result, uint32_t extra);

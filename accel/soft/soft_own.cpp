@@ -29,7 +29,21 @@ void SoftCpu::execute_own() {
     }
 }
 
+// The opcode maps (Intel SDM 2D, tables ), a part in each function.
+
 void SoftCpu::execute_own_one_byte() {
+    if (insn_.opcode < 0x80) {
+        own_one_byte_00();
+    } else if (insn_.opcode < 0xc0) {
+        own_one_byte_80();
+    } else if (insn_.opcode < 0xe0) {
+        own_one_byte_c0();
+    } else {
+        own_one_byte_e0();
+    }
+}
+
+void SoftCpu::own_one_byte_00() {
     const uint8_t opcode = insn_.opcode;
     switch (opcode) {
         case 0x06:
@@ -50,12 +64,26 @@ void SoftCpu::execute_own_one_byte() {
         case 0x3f:
             return ascii_adjust(opcode == 0x3f);
         case 0x60:
+            return push_all();
         case 0x61:
-            return opcode == 0x60 ? push_all() : pop_all();
+            return pop_all();
         case 0x62:
             return bound();
         case 0x63:
             return adjust_privilege();
+    }
+    if (within(opcode, 0x70, 0x7f)) {
+        jump_short(condition(opcode & 0xf));
+    } else if (within(opcode, 0x6c, 0x6f)) {
+        string_instruction();
+    } else {
+        fault(kInvalidOpcode);
+    }
+}
+
+void SoftCpu::own_one_byte_80() {
+    const uint8_t opcode = insn_.opcode;
+    switch (opcode) {
         case 0x8e:
             return move_to_segment();
         case 0x8f:
@@ -63,32 +91,50 @@ void SoftCpu::execute_own_one_byte() {
         case 0x90:
             return host_.spin_hint();
         case 0x9a:
-        case 0xea:
-            return far_direct(opcode == 0x9a);
+            return far_direct(true);
         case 0x9b:
             return coprocessor();
         case 0x9c:
             return push_flags();
         case 0x9d:
             return pop_flags();
-        case 0x9e:
+        case 0x9e:  // SAHF
             flags() = (flags() & ~0xffU) | (read_register(4, 1) & 0xd5) | kAlwaysOne;
             return;
-        case 0x9f:
+        case 0x9f:  // LAHF
             return write_register(4, 1, flags() & 0xff);
+    }
+    if (within(opcode, 0xa4, 0xa7) || within(opcode, 0xaa, 0xaf)) {
+        string_instruction();
+    } else if (within(opcode, 0xa0, 0xa3)) {
+        move_offset();
+    } else {
+        fault(kInvalidOpcode);
+    }
+}
+
+void SoftCpu::own_one_byte_c0() {
+    const uint8_t opcode = insn_.opcode;
+    switch (opcode) {
         case 0xc2:
+            return near_return(next16());
         case 0xc3:
-            return near_return(opcode == 0xc2 ? next16() : 0);
+            return near_return(0);
         case 0xc4:
+            return load_far_pointer(kEs);
         case 0xc5:
-            return load_far_pointer(opcode == 0xc4 ? kEs : kDs);
+            return load_far_pointer(kDs);
         case 0xc8:
             return enter();
+        case 0xca:
+            return far_return(next16());
+        case 0xcb:
+            return far_return(0);
         case 0xcc:
             return software_interrupt(kBreakpoint);
         case 0xcd:
             return software_interrupt(next8());
-        case 0xce:
+        case 0xce:  // INTO
             return (flags() & kOverflow) != 0 ? software_interrupt(kOverflowTrap) : void();
         case 0xcf:
             return interrupt_return();
@@ -96,49 +142,68 @@ void SoftCpu::execute_own_one_byte() {
             return ascii_multiply();
         case 0xd5:
             return ascii_divide();
-        case 0xd6:
+        case 0xd6:  // SALC
             return write_register(0, 1, (flags() & kCarry) != 0 ? 0xff : 0);
         case 0xd7:
             return translate_byte();
+    }
+    if (within(opcode, 0xc0, 0xc1) || within(opcode, 0xd0, 0xd3)) {
+        shift_group();
+    } else if (within(opcode, 0xd8, 0xdf)) {
+        coprocessor();
+    } else {
+        fault(kInvalidOpcode);
+    }
+}
+
+void SoftCpu::own_one_byte_e0() {
+    const uint8_t opcode = insn_.opcode;
+    switch (opcode) {
+        case 0xe8:
+            return near_direct(true);
+        case 0xe9:
+            return near_direct(false);
+        case 0xea:
+            return far_direct(false);
+        case 0xeb:
+            return jump_short(true);
         case 0xf1:
             return software_interrupt(kDebug);
         case 0xf4:
             return halt();
+        case 0xf6:
+        case 0xf7:
+            return insn_.reg < 6 ? fault(kInvalidOpcode) : divide(insn_.reg == 7);
         case 0xfa:
+            return change_interrupt_flag(false);
         case 0xfb:
-            return change_interrupt_flag(opcode == 0xfb);
-        case 0xe8:
-        case 0xe9:
-            return near_direct(opcode == 0xe8);
-        case 0xeb:
-            return jump_short(true);
+            return change_interrupt_flag(true);
         case 0xff:
             return indirect_transfer();
     }
-    if (within(opcode, 0x6c, 0x6f) || within(opcode, 0xa4, 0xa7) || within(opcode, 0xaa, 0xaf)) {
-        string_instruction();
-    } else if (within(opcode, 0xa0, 0xa3)) {
-        move_offset();
-    } else if (within(opcode, 0xc0, 0xc1) || within(opcode, 0xd0, 0xd3)) {
-        shift_group();
-    } else if (within(opcode, 0x70, 0x7f)) {
-        jump_short(condition(opcode & 0xf));
-    } else if (within(opcode, 0xca, 0xcb)) {
-        far_return(opcode == 0xca ? next16() : 0);
-    } else if (within(opcode, 0xd8, 0xdf)) {
-        coprocessor();
-    } else if (within(opcode, 0xe0, 0xe3)) {
+    if (within(opcode, 0xe0, 0xe3)) {
         loop_instruction();
     } else if (within(opcode, 0xe4, 0xe7) || within(opcode, 0xec, 0xef)) {
         port_instruction();
-    } else if (within(opcode, 0xf6, 0xf7) && insn_.reg >= 6) {
-        divide(insn_.reg == 7);
     } else {
         fault(kInvalidOpcode);
     }
 }
 
 void SoftCpu::execute_own_two_byte() {
+    const uint8_t opcode = insn_.opcode;
+    if (within(opcode, 0x80, 0x8f)) {
+        jump_relative(next_operand_signed(), condition(opcode & 0xf));
+    } else if (within(opcode, 0x40, 0x4f)) {
+        conditional_move();
+    } else if (opcode < 0x40) {
+        own_two_byte_00();
+    } else {
+        own_two_byte_a0();
+    }
+}
+
+void SoftCpu::own_two_byte_00() {
     const uint8_t opcode = insn_.opcode;
     switch (opcode) {
         case 0x00:
@@ -164,9 +229,19 @@ void SoftCpu::execute_own_two_byte() {
             return model_register(opcode == 0x30);
         case 0x31:
             return read_time_stamp();
+    }
+    if (!within(opcode, 0x18, 0x1f)) {  // those are hints
+        fault(kInvalidOpcode);
+    }
+}
+
+void SoftCpu::own_two_byte_a0() {
+    const uint8_t opcode = insn_.opcode;
+    switch (opcode) {
         case 0xa0:
+            return push_segment(kFs);
         case 0xa8:
-            return push_segment(opcode == 0xa0 ? kFs : kGs);
+            return push_segment(kGs);
         case 0xa1:
             return pop_segment(kFs);
         case 0xa9:
@@ -206,13 +281,7 @@ void SoftCpu::execute_own_two_byte() {
         case 0xc7:
             return compare_exchange_8();
     }
-    if (within(opcode, 0x80, 0x8f)) {
-        jump_relative(next_operand_signed(), condition(opcode & 0xf));
-    } else if (within(opcode, 0x40, 0x4f)) {
-        conditional_move();
-    } else if (!within(opcode, 0x18, 0x1f)) {  // those are hints
-        fault(kInvalidOpcode);
-    }
+    fault(kInvalidOpcode);
 }
 
 }  // namespace halcyon
