@@ -10,6 +10,10 @@ constexpr bool is_digit(unsigned char byte) {
     return byte >= '0' && byte <= '9';
 }
 
+constexpr bool begins_exponent(unsigned char byte) {
+    return byte == 'e' || byte == 'E';
+}
+
 constexpr bool is_lower(unsigned char byte) {
     return byte >= 'a' && byte <= 'z';
 }
@@ -186,12 +190,14 @@ JsonLexer::Step JsonLexer::step(unsigned char byte) {
         case State::kSign:
         case State::kZero:
         case State::kDigits:
+            return step_integer(byte);
         case State::kPoint:
         case State::kFraction:
+            return step_fraction(byte);
         case State::kExponent:
         case State::kExponentSign:
         case State::kExponentDigits:
-            return step_number(byte);
+            return step_exponent(byte);
         case State::kStart:
         case State::kRecovery:
             break;  // not inside a token
@@ -217,56 +223,51 @@ JsonLexer::Step JsonLexer::step_string(unsigned char byte) {
     return Step::kMore;
 }
 
-JsonLexer::Step JsonLexer::step_number(unsigned char byte) {
+JsonLexer::Step JsonLexer::enter(State state) {
+    state_ = state;
+    return Step::kMore;
+}
+
+JsonLexer::Step JsonLexer::step_integer(unsigned char byte) {
     const bool digit = is_digit(byte);
-    const bool exponent = byte == 'e' || byte == 'E';
-    const auto enter = [this](State state) {
-        state_ = state;
-        return Step::kMore;
-    };
-    switch (state_) {
-        case State::kSign:
-            if (!digit) {
-                return Step::kError;
-            }
-            return enter(byte == '0' ? State::kZero : State::kDigits);
-        case State::kZero:
-            if (digit) {
-                return Step::kError;
-            }
-            return byte == '.' ? enter(State::kPoint) : Step::kEndBefore;
-        case State::kDigits:
-            if (byte == '.') {
-                return enter(State::kPoint);
-            }
-            if (exponent) {
-                return enter(State::kExponent);
-            }
-            return digit ? Step::kMore : Step::kEndBefore;
-        case State::kPoint:
-            return digit ? enter(State::kFraction) : Step::kError;
-        case State::kFraction:
-            if (exponent) {
-                return enter(State::kExponent);
-            }
-            return digit ? Step::kMore : Step::kEndBefore;
-        case State::kExponent:
-            if (byte == '+' || byte == '-') {
-                return enter(State::kExponentSign);
-            }
-            return digit ? enter(State::kExponentDigits) : Step::kError;
-        case State::kExponentSign:
-            return digit ? enter(State::kExponentDigits) : Step::kError;
-        case State::kExponentDigits:
-            return digit ? Step::kMore : Step::kEndBefore;
-        case State::kStart:
-        case State::kRecovery:
-        case State::kString:
-        case State::kStringEscape:
-        case State::kKeyword:
-            break;  // not a number
+    if (state_ == State::kSign) {
+        if (!digit) {
+            return Step::kError;
+        }
+        return enter(byte == '0' ? State::kZero : State::kDigits);
     }
-    return Step::kError;
+    if (byte == '.') {
+        return enter(State::kPoint);
+    }
+    if (state_ == State::kZero) {
+        return digit ? Step::kError : Step::kEndBefore;
+    }
+    if (begins_exponent(byte)) {
+        return enter(State::kExponent);
+    }
+    return digit ? Step::kMore : Step::kEndBefore;
+}
+
+JsonLexer::Step JsonLexer::step_fraction(unsigned char byte) {
+    const bool digit = is_digit(byte);
+    if (state_ == State::kPoint) {
+        return digit ? enter(State::kFraction) : Step::kError;
+    }
+    if (begins_exponent(byte)) {
+        return enter(State::kExponent);
+    }
+    return digit ? Step::kMore : Step::kEndBefore;
+}
+
+JsonLexer::Step JsonLexer::step_exponent(unsigned char byte) {
+    const bool digit = is_digit(byte);
+    if (state_ == State::kExponentDigits) {
+        return digit ? Step::kMore : Step::kEndBefore;
+    }
+    if (state_ == State::kExponent && (byte == '+' || byte == '-')) {
+        return enter(State::kExponentSign);
+    }
+    return digit ? enter(State::kExponentDigits) : Step::kError;
 }
 
 JsonTokenKind JsonLexer::kind_of_state() const {

@@ -68,7 +68,11 @@ private:
     [[nodiscard]] JsonToken finish(std::string_view& input, size_t length, JsonTokenKind kind);
     [[nodiscard]] Step step(unsigned char byte);
     [[nodiscard]] Step step_string(unsigned char byte);
-    [[nodiscard]] Step step_number(unsigned char byte);
+    /// The next three read a number; `state_` is one of its first, second or third part.
+    [[nodiscard]] Step step_integer(unsigned char byte);
+    [[nodiscard]] Step step_fraction(unsigned char byte);
+    [[nodiscard]] Step step_exponent(unsigned char byte);
+    [[nodiscard]] Step enter(State state);
     [[nodiscard]] size_t plain_string_bytes(std::string_view bytes) const;
     [[nodiscard]] JsonTokenKind kind_of_state() const;
     void recover(std::string_view& input);
