@@ -57,7 +57,7 @@ void I8254::write_control_locked(uint8_t value) {
     const unsigned select = value >> kSelectShift;
     if (select == kSelectReadBack) {
         read_back_locked(value);
-    } else if (static_cast<Access>((value & kAccessMask) >> kAccessShift) == Access::Latch) {
+    } else if (static_cast<Access>((value & kAccessMask) >> kAccessShift) == Access::kLatch) {
         counters_[select].latch_count();
     } else {
         counters_[select].program(value);

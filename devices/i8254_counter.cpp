@@ -161,13 +161,13 @@ void I8254Counter::program(uint8_t control) {
 
 void I8254Counter::write(uint8_t value) {
     switch (access()) {
-        case Access::Latch:  // not programmed yet
+        case Access::kLatch:  // not programmed yet
             return;
-        case Access::Low:
+        case Access::kLow:
             return write_count(value);
-        case Access::High:
+        case Access::kHigh:
             return write_count(static_cast<uint16_t>(value << 8));
-        case Access::LowHigh:
+        case Access::kLowHigh:
             break;
     }
     if (state_.high_byte_next_write) {
@@ -209,14 +209,14 @@ uint8_t I8254Counter::read() {
     const auto low = static_cast<uint8_t>(count);
     const auto high = static_cast<uint8_t>(count >> 8);
     switch (access()) {
-        case Access::Latch:
-        case Access::Low:
+        case Access::kLatch:
+        case Access::kLow:
             state_.latched_count.reset();
             return low;
-        case Access::High:
+        case Access::kHigh:
             state_.latched_count.reset();
             return high;
-        case Access::LowHigh:
+        case Access::kLowHigh:
             break;
     }
     if (state_.high_byte_next_read) {

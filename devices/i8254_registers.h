@@ -25,7 +25,7 @@ inline constexpr uint8_t kBcd = 0x01;
 inline constexpr uint8_t kProgrammedMask = 0x3F;
 
 /// RW1 RW0.
-enum class Access : uint8_t { Latch = 0, Low = 1, High = 2, LowHigh = 3 };
+enum class Access : uint8_t { kLatch = 0, kLow = 1, kHigh = 2, kLowHigh = 3 };
 
 /// The read-back command: a clear bit latches, bits 3-1 choose the counters.
 inline constexpr uint8_t kReadBackNoCount = 0x20;

@@ -73,8 +73,8 @@ private:
     bool intr_level_ = false;
 
     /// The guest-visible state is inside the chips.
-    I8259Chip master_{I8259Chip::Role::Master};
-    I8259Chip slave_{I8259Chip::Role::Slave};
+    I8259Chip master_{I8259Chip::Role::kMaster};
+    I8259Chip slave_{I8259Chip::Role::kSlave};
 };
 
 }  // namespace halcyon

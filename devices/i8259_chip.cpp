@@ -23,7 +23,7 @@ void I8259Chip::reset() {
     state_ = State{};
     state_.inputs = inputs;
     // The cascade of a PC, until ICW3 says so too.
-    state_.icw3 = role_ == Role::Master ? bit(kCascadeLevel) : uint8_t{kCascadeLevel};
+    state_.icw3 = role_ == Role::kMaster ? bit(kCascadeLevel) : uint8_t{kCascadeLevel};
 }
 
 void I8259Chip::set_input(unsigned irq, bool level) {
@@ -63,7 +63,7 @@ void I8259Chip::write(uint64_t offset, uint8_t value) {
 }
 
 void I8259Chip::write_elcr(uint8_t value) {
-    state_.elcr = value & (role_ == Role::Master ? kElcrMasterMask : kElcrSlaveMask);
+    state_.elcr = value & (role_ == Role::kMaster ? kElcrMasterMask : kElcrSlaveMask);
     state_.latched &= static_cast<uint8_t>(~state_.elcr);
 }
 
@@ -74,32 +74,32 @@ void I8259Chip::start_initialisation(uint8_t icw1) {
     fresh.elcr = state_.elcr;
     fresh.icw1 = icw1;
     fresh.vector_base = state_.vector_base;
-    fresh.icw3 = role_ == Role::Master ? state_.icw3 : uint8_t{7};
-    fresh.expect = Expect::Icw2;
+    fresh.icw3 = role_ == Role::kMaster ? state_.icw3 : uint8_t{7};
+    fresh.expect = Expect::kIcw2;
     state_ = fresh;
 }
 
 void I8259Chip::write_data(uint8_t value) {
     const bool needs_icw4 = (state_.icw1 & kIcw1NeedsIcw4) != 0;
     switch (state_.expect) {
-        case Expect::Ocw1:
+        case Expect::kOcw1:
             state_.imr = value;
             return;
-        case Expect::Icw2:
+        case Expect::kIcw2:
             state_.vector_base = value & kIcw2VectorMask;
             if ((state_.icw1 & kIcw1Single) == 0) {
-                state_.expect = Expect::Icw3;
+                state_.expect = Expect::kIcw3;
             } else {
-                state_.expect = needs_icw4 ? Expect::Icw4 : Expect::Ocw1;
+                state_.expect = needs_icw4 ? Expect::kIcw4 : Expect::kOcw1;
             }
             return;
-        case Expect::Icw3:
+        case Expect::kIcw3:
             state_.icw3 = value;
-            state_.expect = needs_icw4 ? Expect::Icw4 : Expect::Ocw1;
+            state_.expect = needs_icw4 ? Expect::kIcw4 : Expect::kOcw1;
             return;
-        case Expect::Icw4:
+        case Expect::kIcw4:
             state_.icw4 = value;
-            state_.expect = Expect::Ocw1;
+            state_.expect = Expect::kOcw1;
             return;
     }
 }
@@ -110,24 +110,24 @@ void I8259Chip::write_ocw2(uint8_t value) {
     const auto in_service = highest_of(
         state_.special_mask ? static_cast<uint8_t>(state_.isr & ~state_.imr) : state_.isr);
     switch (static_cast<Ocw2>(value >> kOcw2CommandShift)) {
-        case Ocw2::RotateInAutoEoiClear:
+        case Ocw2::kRotateInAutoEoiClear:
             state_.rotate_in_auto_eoi = false;
             return;
-        case Ocw2::NonSpecificEoi:
+        case Ocw2::kNonSpecificEoi:
             return end_of_interrupt(in_service, false);
-        case Ocw2::NoOperation:
+        case Ocw2::kNoOperation:
             return;
-        case Ocw2::SpecificEoi:
+        case Ocw2::kSpecificEoi:
             return end_of_interrupt(level, false);
-        case Ocw2::RotateInAutoEoiSet:
+        case Ocw2::kRotateInAutoEoiSet:
             state_.rotate_in_auto_eoi = true;
             return;
-        case Ocw2::RotateOnNonSpecificEoi:
+        case Ocw2::kRotateOnNonSpecificEoi:
             return end_of_interrupt(in_service, true);
-        case Ocw2::SetPriority:
+        case Ocw2::kSetPriority:
             state_.lowest_priority = static_cast<uint8_t>(level);
             return;
-        case Ocw2::RotateOnSpecificEoi:
+        case Ocw2::kRotateOnSpecificEoi:
             return end_of_interrupt(level, true);
     }
 }
@@ -187,8 +187,8 @@ bool I8259Chip::answers_to(unsigned id) const {
 /// The slave's INT is followed as a level, not latched: an edge that came before the master's own
 /// ICW1 would otherwise be lost for good with the slave's INT still high.
 uint8_t I8259Chip::level_triggered() const {
-    return role_ == Role::Master ? static_cast<uint8_t>(state_.elcr | bit(kCascadeLevel))
-                                 : state_.elcr;
+    return role_ == Role::kMaster ? static_cast<uint8_t>(state_.elcr | bit(kCascadeLevel))
+                                  : state_.elcr;
 }
 
 uint8_t I8259Chip::irr() const {
@@ -210,10 +210,10 @@ std::optional<unsigned> I8259Chip::highest_of(uint8_t levels) const {
 /// mode lifts the block of levels that are in service and masked. Special fully nested mode lets a
 /// slave's input interrupt itself.
 std::optional<unsigned> I8259Chip::pending() const {
-    if (state_.expect != Expect::Ocw1) {
+    if (state_.expect != Expect::kOcw1) {
         return std::nullopt;
     }
-    const bool nested = (state_.icw4 & kIcw4SpecialFullyNested) != 0 && role_ == Role::Master;
+    const bool nested = (state_.icw4 & kIcw4SpecialFullyNested) != 0 && role_ == Role::kMaster;
     const auto requests = static_cast<uint8_t>(irr() & ~state_.imr);
     for (unsigned step = 1; step <= 8; ++step) {
         const unsigned level = (state_.lowest_priority + step) & 7;

@@ -11,7 +11,7 @@ namespace halcyon {
 class I8259Chip {
 public:
     /// Master or slave: what ICW3 means and which ELCR bits exist.
-    enum class Role : uint8_t { Master, Slave };
+    enum class Role : uint8_t { kMaster, kSlave };
 
     explicit I8259Chip(Role role);
 
@@ -48,7 +48,7 @@ public:
 
 private:
     /// What the next write to offset 1 is.
-    enum class Expect : uint8_t { Ocw1, Icw2, Icw3, Icw4 };
+    enum class Expect : uint8_t { kOcw1, kIcw2, kIcw3, kIcw4 };
 
     [[nodiscard]] uint8_t irr() const;
     [[nodiscard]] uint8_t level_triggered() const;
@@ -74,7 +74,7 @@ private:
         uint8_t icw3 = 0;
         uint8_t icw4 = 0;
         uint8_t lowest_priority = 7;
-        Expect expect = Expect::Ocw1;
+        Expect expect = Expect::kOcw1;
         bool special_mask = false;
         bool rotate_in_auto_eoi = false;
         bool poll = false;

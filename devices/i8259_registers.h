@@ -39,14 +39,14 @@ inline constexpr uint8_t kOcw3ReadIsr = 0x01;
 inline constexpr uint8_t kOcw2LevelMask = 0x07;
 inline constexpr unsigned kOcw2CommandShift = 5;
 enum class Ocw2 : uint8_t {
-    RotateInAutoEoiClear = 0,
-    NonSpecificEoi = 1,
-    NoOperation = 2,
-    SpecificEoi = 3,
-    RotateInAutoEoiSet = 4,
-    RotateOnNonSpecificEoi = 5,
-    SetPriority = 6,
-    RotateOnSpecificEoi = 7,
+    kRotateInAutoEoiClear = 0,
+    kNonSpecificEoi = 1,
+    kNoOperation = 2,
+    kSpecificEoi = 3,
+    kRotateInAutoEoiSet = 4,
+    kRotateOnNonSpecificEoi = 5,
+    kSetPriority = 6,
+    kRotateOnSpecificEoi = 7,
 };
 
 /// The byte read in poll mode: bit 7 says that there is a request, bits 2-0 say which.

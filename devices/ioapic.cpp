@@ -14,13 +14,13 @@ Delivery delivery_of(uint64_t entry) {
 
 /// Whether the entry can deliver anything at all.
 bool is_valid(uint64_t entry) {
-    return delivery_of(entry) != Delivery::Reserved3 && delivery_of(entry) != Delivery::Reserved6;
+    return delivery_of(entry) != Delivery::kReserved3 && delivery_of(entry) != Delivery::kReserved6;
 }
 
 bool is_level(uint64_t entry) {
     const Delivery delivery = delivery_of(entry);
     return (entry & kLevel) != 0 &&
-           (delivery == Delivery::Fixed || delivery == Delivery::LowestPriority);
+           (delivery == Delivery::kFixed || delivery == Delivery::kLowestPriority);
 }
 
 IoapicRoute route_of(unsigned pin, uint64_t entry) {

@@ -41,14 +41,14 @@ inline constexpr uint64_t kEntryWritable = 0xFF00'0000'0001'AFFF;
 inline constexpr uint64_t kEntryReset = kMasked;
 
 enum class Delivery : uint8_t {
-    Fixed = 0,
-    LowestPriority = 1,
-    Smi = 2,
-    Reserved3 = 3,
-    Nmi = 4,
-    Init = 5,
-    Reserved6 = 6,
-    ExtInt = 7,
+    kFixed = 0,
+    kLowestPriority = 1,
+    kSmi = 2,
+    kReserved3 = 3,
+    kNmi = 4,
+    kInit = 5,
+    kReserved6 = 6,
+    kExtInt = 7,
 };
 
 /// The message on the bus (Intel SDM 3A, "Message Signalled Interrupts").

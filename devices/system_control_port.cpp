@@ -9,32 +9,6 @@ namespace halcyon {
 
 using namespace system_control_port;
 
-A20Gate::A20Gate(std::function<void(bool enabled)> changed) : changed_(std::move(changed)) {}
-
-void A20Gate::set_keyboard_controller(bool enabled) {
-    const std::lock_guard lock(mutex_);
-    set(keyboard_controller_, enabled);
-}
-
-void A20Gate::set_fast(bool enabled) {
-    const std::lock_guard lock(mutex_);
-    set(fast_, enabled);
-}
-
-bool A20Gate::enabled() {
-    const std::lock_guard lock(mutex_);
-    return keyboard_controller_ || fast_;
-}
-
-void A20Gate::set(bool& input, bool enabled) {
-    const bool before = keyboard_controller_ || fast_;
-    input = enabled;
-    const bool after = keyboard_controller_ || fast_;
-    if (after != before && changed_) {
-        changed_(after);
-    }
-}
-
 SystemControlPortA::SystemControlPortA(Outputs outputs) : outputs_(std::move(outputs)) {}
 
 void SystemControlPortA::read(uint64_t offset, std::span<std::byte> data) {

@@ -1,5 +1,5 @@
 /// SystemControlPortA: the fast A20 and reset switches (IBM PS/2 Hardware Interface Technical
-/// Reference, "System Control Port A"; port 92h of a PC), and the gate that they share.
+/// Reference, "System Control Port A"; port 92h of a PC).
 #pragma once
 
 #include <cstdint>
@@ -12,32 +12,10 @@
 
 namespace halcyon {
 
-/// The A20 line: on while the keyboard controller or system control port A asks for it. From any
-/// thread.
-class A20Gate {
-public:
-    /// `changed` is called with the gate's lock held, from whoever changed it. At power-on the gate
-    /// is on, by the keyboard controller.
-    explicit A20Gate(std::function<void(bool enabled)> changed);
-
-    void set_keyboard_controller(bool enabled);
-    void set_fast(bool enabled);
-    [[nodiscard]] bool enabled();
-
-private:
-    void set(bool& input, bool enabled);
-
-    const std::function<void(bool)> changed_;
-    // The mutex guards everything below.
-    std::mutex mutex_;
-    bool keyboard_controller_ = true;
-    bool fast_ = false;
-};
-
 /// One port. From any thread.
 class SystemControlPortA final : public IoHandler, public Resettable {
 public:
-    /// Called with the device's lock held.
+    /// Called with the device's lock held. Either may be empty.
     struct Outputs {
         /// The fast A20 switch changed; it is off at power-on.
         std::function<void(bool enabled)> a20_changed;

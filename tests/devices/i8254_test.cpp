@@ -19,7 +19,7 @@ namespace {
 using namespace i8254;
 using namespace std::chrono_literals;
 
-constexpr uint8_t control(unsigned mode, Access access = Access::LowHigh, bool bcd = false) {
+constexpr uint8_t control(unsigned mode, Access access = Access::kLowHigh, bool bcd = false) {
     return static_cast<uint8_t>(static_cast<unsigned>(access) << kAccessShift | mode << kModeShift |
                                 (bcd ? 1 : 0));
 }
@@ -32,7 +32,7 @@ protected:
 
     /// A count of one byte, as the figures use.
     void program(unsigned mode, uint8_t count) {
-        counter.program(control(mode, Access::Low));
+        counter.program(control(mode, Access::kLow));
         counter.write(count);
     }
     std::string run(unsigned clocks) {
@@ -63,7 +63,7 @@ protected:
 };
 
 TEST_F(I8254Modes, Mode0RisesNPlusOneClocksAfterTheWrite) {
-    counter.program(control(0, Access::Low));
+    counter.program(control(0, Access::kLow));
     EXPECT_FALSE(counter.out());
     counter.write(4);
     EXPECT_EQ(run(7), "4L 3L 2L 1L 0H -1H 254H");
@@ -236,7 +236,7 @@ TEST_F(I8254Modes, Mode5StrobesNPlusOneClocksAfterTheTrigger) {
 TEST_F(I8254Modes, Modes6And7AreModes2And3) {
     program(6, 3);
     EXPECT_EQ(run(4), "3H 2H 1L 3H");
-    EXPECT_EQ(status() & kProgrammedMask, control(6, Access::Low));
+    EXPECT_EQ(status() & kProgrammedMask, control(6, Access::kLow));
     program(7, 4);
     EXPECT_EQ(run(4), "4H 2H 4L 2L");
 }
@@ -247,7 +247,7 @@ TEST_F(I8254Modes, ZeroIsTheLargestCount) {
     counter.write(0);
     counter.advance(1);
     EXPECT_EQ(counter.next_rise(), 1u + 65536u);
-    counter.program(control(2, Access::LowHigh, true));
+    counter.program(control(2, Access::kLowHigh, true));
     counter.write(0);
     counter.write(0);
     counter.advance(2);
@@ -255,7 +255,7 @@ TEST_F(I8254Modes, ZeroIsTheLargestCount) {
 }
 
 TEST_F(I8254Modes, BcdCountsInDecimal) {
-    counter.program(control(0, Access::LowHigh, true));
+    counter.program(control(0, Access::kLowHigh, true));
     counter.write(0x00);
     counter.write(0x10);
     counter.advance(2);
@@ -268,12 +268,12 @@ TEST_F(I8254Modes, BcdCountsInDecimal) {
 }
 
 TEST_F(I8254Modes, AccessesOfOneByteLeaveTheOtherZero) {
-    counter.program(control(2, Access::High));
+    counter.program(control(2, Access::kHigh));
     counter.write(0x12);
     counter.advance(1);
     EXPECT_EQ(counter.read(), 0x12);
     EXPECT_EQ(counter.next_rise(), 1u + 0x1200u);
-    counter.program(control(2, Access::Low));
+    counter.program(control(2, Access::kLow));
     counter.write(0x34);
     counter.advance(2);
     EXPECT_EQ(counter.read(), 0x34);
@@ -308,7 +308,7 @@ TEST_F(I8254Modes, StatusComesBeforeTheLatchedCount) {
 }
 
 TEST_F(I8254Modes, NullCountLastsFromTheControlWordToTheLoad) {
-    counter.program(control(2, Access::Low));
+    counter.program(control(2, Access::kLow));
     EXPECT_NE(status() & kStatusNullCount, 0);
     counter.write(5);
     EXPECT_NE(status() & kStatusNullCount, 0);
@@ -343,7 +343,7 @@ TEST(I8254Counter, LeapsEqualSingleClocks) {
     for (int round = 0; round < 2000; ++round) {
         I8254Counter leap;
         leap.reset(0, true);
-        leap.program(control(pick(6), Access::LowHigh, pick(2) == 1));
+        leap.program(control(pick(6), Access::kLowHigh, pick(2) == 1));
         uint64_t tick = 0;
         for (int step = 0; step < 8; ++step) {
             if (pick(3) == 0) {
@@ -510,8 +510,8 @@ TEST_F(I8254Device, ReadBackLatchesSeveralCountersAtOnce) {
 }
 
 TEST_F(I8254Device, AWordAccessIsTwoBytesAtTwoPorts) {
-    write_byte(pit.counters(), kControlWord, control(0, Access::Low));
-    write_byte(pit.counters(), kControlWord, 0x40 | control(0, Access::Low));
+    write_byte(pit.counters(), kControlWord, control(0, Access::kLow));
+    write_byte(pit.counters(), kControlWord, 0x40 | control(0, Access::kLow));
     const std::byte word[2] = {std::byte{5}, std::byte{7}};
     pit.counters().write(0, word);
     advance_to_tick(1);

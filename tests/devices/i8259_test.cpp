@@ -204,7 +204,7 @@ TEST_F(I8259, AnAcknowledgeWithoutRequestIsSpuriousIrq7AndNotInService) {
 }
 
 TEST(I8259Chip, TheSlavesSpuriousVectorIsItsLevel7) {
-    I8259Chip slave(I8259Chip::Role::Slave);
+    I8259Chip slave(I8259Chip::Role::kSlave);
     for (const uint8_t icw : {0x70, 0x02, 0x01}) {
         if (icw == 0x70) {
             slave.write(kCommand, 0x11);

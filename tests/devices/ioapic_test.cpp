@@ -135,7 +135,7 @@ TEST_F(IoapicTest, AnEdgeDeliversOnceToItsDestination) {
 
 TEST_F(IoapicTest, LogicalDestinationAndLowestPriorityAreInTheMessage) {
     set(high(4), 0xFF00'0000);
-    set(low(4), kLogical | delivery(Delivery::LowestPriority) | 0x44);
+    set(low(4), kLogical | delivery(Delivery::kLowestPriority) | 0x44);
     raise(4);
     EXPECT_EQ(sent, (std::vector<Message>{{0xFEEF'F004, 0x144}}));
 }
@@ -233,7 +233,8 @@ TEST_F(IoapicTest, PolarityIsKeptAndDoesNotInvertTheLine) {
 }
 
 TEST_F(IoapicTest, ModesWithEdgeSemanticsIgnoreTheTriggerBit) {
-    for (const Delivery mode : {Delivery::Smi, Delivery::Nmi, Delivery::Init, Delivery::ExtInt}) {
+    for (const Delivery mode :
+         {Delivery::kSmi, Delivery::kNmi, Delivery::kInit, Delivery::kExtInt}) {
         sent.clear();
         set(low(9), static_cast<uint32_t>(kLevel) | delivery(mode));
         raise(9);
@@ -247,9 +248,9 @@ TEST_F(IoapicTest, ModesWithEdgeSemanticsIgnoreTheTriggerBit) {
 }
 
 TEST_F(IoapicTest, ReservedModesDeliverNothing) {
-    set(low(9), delivery(Delivery::Reserved3) | 0x51);
+    set(low(9), delivery(Delivery::kReserved3) | 0x51);
     raise(9);
-    set(low(10), delivery(Delivery::Reserved6) | 0x51);
+    set(low(10), delivery(Delivery::kReserved6) | 0x51);
     raise(10);
     EXPECT_TRUE(sent.empty());
     EXPECT_TRUE(routes.empty());

@@ -57,19 +57,5 @@ TEST_F(SystemControlPortTest, ResetSwitchesFastA20Off) {
     EXPECT_EQ(resets_, 1);
 }
 
-TEST(A20Gate, IsOnWhileEitherAsksForIt) {
-    std::vector<bool> changes;
-    A20Gate gate([&](bool on) { changes.push_back(on); });
-    EXPECT_TRUE(gate.enabled());
-    gate.set_fast(true);
-    gate.set_keyboard_controller(false);
-    EXPECT_TRUE(gate.enabled());
-    EXPECT_TRUE(changes.empty());
-    gate.set_fast(false);
-    EXPECT_FALSE(gate.enabled());
-    gate.set_keyboard_controller(true);
-    EXPECT_EQ(changes, (std::vector<bool>{false, true}));
-}
-
 }  // namespace
 }  // namespace halcyon
