@@ -31,7 +31,8 @@ struct RunOutcome {
 
 /// A segment register. `limit` is the expanded byte limit; `attributes` has the layout of a
 /// descriptor's bits 40-55 (type 0-3, S 4, DPL 5-6, P 7, AVL 12, L 13, D/B 14, G 15; 8-11 zero), as
-/// in mshv-abi 2.5. An unusable segment has P clear.
+/// in hv_x64_segment_register of Linux's include/hyperv/hvgdk_mini.h. An unusable segment has P
+/// clear.
 struct SegmentRegister {
     uint64_t base = 0;
     uint32_t limit = 0;

@@ -66,7 +66,7 @@ struct GpaRange {
     friend constexpr bool operator==(const GpaRange&, const GpaRange&) = default;
 };
 
-/// The page size of every backend (mshv-abi 1.2; KVM memory slots).
+/// The page size of every backend (MSHV_HV_PAGE_SIZE of Linux's mshv.h; KVM memory slots).
 inline constexpr uint64_t kPageSize = 4096;
 
 constexpr uint64_t operator""_KiB(unsigned long long value) {
