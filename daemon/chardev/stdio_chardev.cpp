@@ -15,7 +15,9 @@ namespace {
 
 /// The mode to give back to the terminal, for the handler of fatal signals, which can reach nothing
 /// else. Written before the handler is installed.
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables): a handler has no argument
 termios fatal_signal_mode{};
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables): likewise
 volatile sig_atomic_t fatal_signal_restores = 0;
 
 constexpr std::array kFatalSignals = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGQUIT};
