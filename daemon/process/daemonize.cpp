@@ -61,6 +61,7 @@ Result<void> DaemonHandshake::report_ready() {
 
 Result<void> ensure_standard_descriptors() {
     for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+        // NOLINTNEXTLINE(android-cloexec-open): a child inherits the standard descriptors
         if (fcntl(fd, F_GETFD) < 0 && ::open("/dev/null", O_RDWR | O_NOCTTY) != fd) {
             return Error::from_errno("cannot open /dev/null");
         }
