@@ -329,6 +329,9 @@ TEST_F(ChardevTest, WaitingForAClientCanBeCancelled) {
 }
 
 TEST_F(ChardevTest, RunningOutOfDescriptorsDelaysAClientWithoutSpinning) {
+#ifdef HALCYON_UBSAN
+    GTEST_SKIP() << "UBSan's check of object types needs descriptors itself, and fails without";
+#endif
     const auto chardev = make_server();
     chardev->connect(&frontend_);
     TestClient client(path("s"));
