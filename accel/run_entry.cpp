@@ -81,7 +81,7 @@ int install_handler(int signal) {
 }  // namespace
 
 int kick_signal() {
-    return SIGRTMIN;
+    return SIGURG;
 }
 
 Result<void> install_kick_handler() {
@@ -129,7 +129,8 @@ void KickTarget::kick() {
     if (thread == 0 || thread == ::gettid()) {
         return;
     }
-    // Fails only with ESRCH, when the thread has ended: then there is nothing to stop.
+    // Fails only with ESRCH, when the thread has ended: then there is nothing to stop. (A real-time
+    // signal could also fail with EAGAIN, see kick_signal.)
     (void)::syscall(SYS_tgkill, ::getpid(), thread, kick_signal());
 }
 

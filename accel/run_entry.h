@@ -53,7 +53,10 @@ extern const char halcyon_run_entry_end[];
 }
 #pragma GCC visibility pop
 
-/// The signal that kicks (SIGRTMIN). Blocked in every thread but the vCPUs'.
+/// The signal that kicks: SIGURG, blocked in every thread but the vCPUs'. A standard signal,
+/// because it is either pending or sent: a real-time signal is queued, and sending fails with
+/// EAGAIN when the user's RLIMIT_SIGPENDING is used up. SIGURG, because by default it does nothing,
+/// so that one from outside is harmless before the handler is there and after.
 [[nodiscard]] int kick_signal();
 
 /// Installs the handler; call once before the first vCPU thread, again is harmless. Never

@@ -440,11 +440,10 @@ void Machine::quit(ShutdownCause cause, Done done) {
         return;
     }
     quit_waiters_.push_back(std::move(done));
-    if (quit_waiters_.size() == 1) {
-        quit_timer_->arm(loop_.now() + config_.quit_timeout);
-    }
     if (!ending_) {
         begin_end(cause);
+    } else if (quit_waiters_.size() == 1) {
+        quit_timer_->arm(loop_.now() + config_.quit_timeout);
     }
 }
 
@@ -452,6 +451,9 @@ void Machine::begin_end(ShutdownCause cause) {
     ending_ = true;
     end_cause_ = cause;
     abandon_requests();
+    // Also when the guest ended itself and nobody waits: a vCPU that does not leave is to be seen
+    // in the log.
+    quit_timer_->arm(loop_.now() + config_.quit_timeout);
     vcpus_.ask_all(VcpuGoal::kEnd, [this] { finish_end(); });
 }
 
@@ -460,7 +462,7 @@ void Machine::on_quit_timeout() {
     if (stuck.empty()) {
         return;  // the last acknowledgement is on its way through the loop
     }
-    spdlog::error("quit: {} has not left the hypervisor after {} ms", stuck,
+    spdlog::error("{} has not left the hypervisor after {} ms", stuck,
                   config_.quit_timeout.count());
     complete_quits(Error(stuck + " has not left the hypervisor after " +
                          std::to_string(config_.quit_timeout.count()) +

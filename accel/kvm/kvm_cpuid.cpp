@@ -10,15 +10,17 @@ namespace halcyon {
 namespace {
 
 // Leaf 1 (Intel SDM 2A, CPUID).
+constexpr uint32_t kLeaf1EcxVmx = 1u << 5;
 constexpr uint32_t kLeaf1EcxX2apic = 1u << 21;
 constexpr uint32_t kLeaf1EcxTscDeadline = 1u << 24;
 constexpr uint32_t kLeaf1EcxHypervisor = 1u << 31;
 constexpr uint32_t kLeaf1EdxApic = 1u << 9;
 constexpr uint32_t kLeaf1EdxHtt = 1u << 28;
 
-// Leaf 80000001h ECX (AMD APM 3 appendix E.4): CmpLegacy, ExtApicSpace, TopologyExtensions.
+// Leaf 80000001h (AMD APM 3 appendix E.4).
 constexpr uint32_t kLeaf80000001EdxApic = 1u << 9;
 constexpr uint32_t kLeaf80000001EcxCmpLegacy = 1u << 1;
+constexpr uint32_t kLeaf80000001EcxSvm = 1u << 2;
 constexpr uint32_t kLeaf80000001EcxExtApicSpace = 1u << 3;
 
 // Leaf 40000001h EAX (Documentation/virt/kvm/x86/cpuid.rst): needs the local APIC in the kernel.
@@ -42,7 +44,8 @@ void set_leaf_1(kvm_cpuid_entry2& entry, const Topology& topology, bool local_ap
     const uint32_t logical = std::min(1u << topology.core_bits(), 255u);
     entry.ebx = (entry.ebx & 0xffff) | logical << 16 | topology.apic_id << 24;
     entry.ecx |= kLeaf1EcxHypervisor;
-    entry.ecx &= ~kLeaf1EcxTscDeadline;
+    // No nested virtualization: a guest in VMX operation could not be reset through the registers.
+    entry.ecx &= ~(kLeaf1EcxVmx | kLeaf1EcxTscDeadline);
     if (local_apic && tsc_deadline) {
         entry.ecx |= kLeaf1EcxTscDeadline;
     }
@@ -98,7 +101,7 @@ void set_amd_leaf(kvm_cpuid_entry2& entry, const Topology& topology, bool local_
                 entry.edx &= ~kLeaf80000001EdxApic;
                 entry.ecx &= ~kLeaf80000001EcxExtApicSpace;
             }
-            entry.ecx &= ~kLeaf80000001EcxCmpLegacy;
+            entry.ecx &= ~(kLeaf80000001EcxCmpLegacy | kLeaf80000001EcxSvm);
             if (topology.cores > 1) {
                 entry.ecx |= kLeaf80000001EcxCmpLegacy;
             }

@@ -28,6 +28,8 @@ constexpr ResetMsr kResetMsrs[] = {
     {0x10, 0},   // IA32_TIME_STAMP_COUNTER; KVM keeps vCPUs that are reset together in step
     {0x3b, 0},   // IA32_TSC_ADJUST
     {0x48, 0},   // IA32_SPEC_CTRL
+    {0x1c4, 0},  // IA32_XFD, IA32_XFD_ERR
+    {0x1c5, 0},
     {0x174, 0},  // IA32_SYSENTER_CS, _ESP, _EIP
     {0x175, 0},
     {0x176, 0},
@@ -82,6 +84,12 @@ Result<void> KvmVcpu::reset() {
     held_vector_.reset();
     run_->ready_for_interrupt_injection = 0;
     run_->request_interrupt_window = 0;
+    if (partition_.config().local_apic) {
+        // Reading the state makes KVM act on an INIT or start-up IPI that is still latched; the
+        // reset then undoes what it did. Left latched, it would start the vCPU after the reset.
+        kvm_mp_state latched{};
+        TRY(kvm_ioctl(fd_.get(), KVM_GET_MP_STATE, "KVM_GET_MP_STATE", &latched));
+    }
     TRY(reset_system_registers());
     TRY(reset_fpu());
     TRY(reset_msrs());

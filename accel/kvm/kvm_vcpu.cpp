@@ -212,7 +212,7 @@ std::optional<RunOutcome> KvmVcpu::handle_halt() {
     counters_.halt_exits.increment();
     const bool interrupt =
         held_vector_.has_value() ||
-        (extint_level_ != nullptr && extint_level_->load(std::memory_order_acquire));
+        (extint_level_ != nullptr && extint_level_->load(std::memory_order_seq_cst));
     if (interrupt && run_->if_flag != 0) {
         return std::nullopt;  // the next entry takes the interrupt, which ends the halt
     }
@@ -274,7 +274,7 @@ void KvmVcpu::serve_mmio() {
 /// first is waiting; it is kept here, and delivered when the first one's handler lets it, as it
 /// would be on hardware.
 void KvmVcpu::offer_extint() {
-    const bool wanted = held_vector_.has_value() || extint_level_->load(std::memory_order_acquire);
+    const bool wanted = held_vector_.has_value() || extint_level_->load(std::memory_order_seq_cst);
     if (wanted && run_->ready_for_interrupt_injection != 0) {
         if (!held_vector_) {
             held_vector_ = io_.acknowledge_extint();
@@ -287,7 +287,7 @@ void KvmVcpu::offer_extint() {
         }
         run_->ready_for_interrupt_injection = 0;  // not before the kernel says so again
         const bool more =
-            held_vector_.has_value() || extint_level_->load(std::memory_order_acquire);
+            held_vector_.has_value() || extint_level_->load(std::memory_order_seq_cst);
         run_->request_interrupt_window = more ? 1 : 0;
         return;
     }

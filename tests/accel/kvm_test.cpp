@@ -56,6 +56,26 @@ TEST(KvmCpuid, LeafOneCarriesTheApicIdAndTheHypervisor) {
     EXPECT_EQ(cpu_signature(entries), 0x806f8u);
 }
 
+TEST(KvmCpuid, NestedVirtualizationIsNotShown) {
+    constexpr uint32_t kVmx = 1u << 5;
+    constexpr uint32_t kSvm = 1u << 2;
+    CpuidEntries host = host_leaves();
+    for (kvm_cpuid_entry2& entry : host) {
+        if (entry.function == 1) {
+            entry.ecx |= kVmx;
+        } else if (entry.function == 0) {
+            entry.ebx = 0x68747541;  // "Auth": AMD
+        }
+    }
+    kvm_cpuid_entry2 extended{};
+    extended.function = 0x80000001;
+    extended.ecx = kSvm | 1;
+    host.push_back(extended);
+    const CpuidEntries entries = vcpu_cpuid(host, {}, VcpuIndex(0), true);
+    EXPECT_EQ(find(entries, 1)->ecx & kVmx, 0u);
+    EXPECT_EQ(find(entries, 0x80000001)->ecx, 1u);
+}
+
 TEST(KvmCpuid, WithoutALocalApicItsFeaturesAreNotShown) {
     const CpuidEntries entries =
         vcpu_cpuid(host_leaves(), {.vcpu_count = 1, .local_apic = false}, VcpuIndex(0), true);

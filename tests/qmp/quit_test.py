@@ -290,7 +290,7 @@ def _(accel):
     halcyond_only()
     vm, client = start(accel, guests.on_all_vcpus("pio"), "-smp", "2")
     for _ in range(20):
-        os.kill(vm.pid, signal.SIGRTMIN)
+        os.kill(vm.pid, signal.SIGURG)
     tap.equal(client.command("query-status")["status"], "running", "status")
     client.command("quit")
     vm.expect_exit(0)
