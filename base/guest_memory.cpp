@@ -75,12 +75,4 @@ std::byte* GuestMemory::host_address(GpaRange range) const {
     return nullptr;
 }
 
-uint64_t GuestMemory::total_size() const {
-    uint64_t size = 0;
-    for (const Region& region : regions_) {
-        size += region.range.size;
-    }
-    return size;
-}
-
 }  // namespace halcyon

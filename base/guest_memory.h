@@ -52,8 +52,6 @@ public:
     /// Host address of a range that lies in one region; null otherwise. Only for mapping it into a
     /// partition, and for the loaders that fill it before the guest runs.
     [[nodiscard]] std::byte* host_address(GpaRange range) const;
-    /// Bytes of RAM in all.
-    [[nodiscard]] uint64_t total_size() const;
 
 private:
     std::vector<Region> regions_;

@@ -68,12 +68,6 @@ Result<void> FwCfg::add_u64(uint16_t key, uint64_t value) {
     return add_bytes(key, bytes_of(htole64(value)));
 }
 
-Result<void> FwCfg::add_string(uint16_t key, std::string_view text) {
-    auto content = bytes_of_text(text);
-    content.push_back(std::byte{0});
-    return add_bytes(key, std::move(content));
-}
-
 Result<void> FwCfg::add_file(std::string name, std::vector<std::byte> content) {
     Item item;
     item.content = std::move(content);

@@ -38,11 +38,10 @@ public:
     /// Sets the item `key` (one of fw_cfg::kKey...), replacing an earlier one. Fails for the items
     /// that the device makes itself and for the keys of files.
     Result<void> add_bytes(uint16_t key, std::vector<std::byte> content);
-    /// Little-endian numbers, and text with its closing NUL.
+    /// Little-endian numbers.
     Result<void> add_u16(uint16_t key, uint16_t value);
     Result<void> add_u32(uint16_t key, uint32_t value);
     Result<void> add_u64(uint16_t key, uint64_t value);
-    Result<void> add_string(uint16_t key, std::string_view text);
 
     /// Adds a file that the guest can read. Fails when the name is empty, too long or taken, when
     /// all slots are taken, or when the content is larger than the directory can say.

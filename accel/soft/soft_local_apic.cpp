@@ -34,7 +34,6 @@ constexpr uint32_t kVersionValue = 0x00050014;
 constexpr uint32_t kMasked = 1U << 16;
 constexpr uint32_t kPeriodic = 1U << 17;
 constexpr uint32_t kRemoteRequest = 1U << 14;
-constexpr uint32_t kErrorSendIllegalVector = 1U << 5;
 constexpr uint32_t kErrorReceiveIllegalVector = 1U << 6;
 constexpr uint32_t kErrorIllegalRegister = 1U << 7;
 /// Vectors below are reserved for exceptions.
