@@ -41,7 +41,7 @@ public:
     /// Whether a device or a monitor uses it.
     [[nodiscard]] bool has_frontend() const { return frontend_ != nullptr; }
 
-    [[nodiscard]] size_t write(std::span<const std::byte> data) final;
+    [[nodiscard]] size_t write(std::span<const std::byte> data) override;
     void input_wanted() final;
     void connect(CharFrontend* frontend) final;
 

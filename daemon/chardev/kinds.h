@@ -4,6 +4,7 @@
 #include <sys/types.h>
 #include <termios.h>
 
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <string>
@@ -25,17 +26,25 @@ public:
     [[nodiscard]] std::string filename() const override { return "null"; }
 };
 
-/// Writes to a file. Once a write fails (a full disk) the rest is discarded, with a warning.
+/// Writes to a file. What goes to a regular file goes there at once, on the thread that writes: a
+/// file makes nobody wait as a reader can, and a log without holes is worth a system call a byte.
+/// Once a write fails (a full disk) the rest is discarded, with a warning.
 class FileChardev final : public Chardev {
 public:
     static Result<std::unique_ptr<Chardev>> create(std::string id,
                                                    const FileChardevOptions& options,
                                                    MainLoop& loop);
     [[nodiscard]] std::string filename() const override { return "file"; }
+    [[nodiscard]] size_t write(std::span<const std::byte> data) override;
 
 private:
-    using Chardev::Chardev;
+    FileChardev(std::string id, MainLoop& loop, int regular_file)
+        : Chardev(std::move(id), loop), regular_file_(regular_file) {}
     void on_output_error(int error) override;
+    void report_failure() { on_output_error(failure_.load()); }
+
+    const int regular_file_;  ///< the descriptor the base class owns; -1 when it is no regular file
+    std::atomic<int> failure_{0};  ///< errno of the first write that failed
 };
 
 /// A pseudo-terminal; the peer is whoever opens its other side. Opening is noticed through inotify,

@@ -1,7 +1,10 @@
 // The back ends without a life of their own: null and file; and the factory of all kinds.
 
 #include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <cstring>
 #include <utility>
 
@@ -24,9 +27,30 @@ Result<std::unique_ptr<Chardev>> FileChardev::create(std::string id,
     if (!file) {
         return Error::from_errno("cannot open '" + options.path + "'");
     }
-    auto chardev = std::unique_ptr<FileChardev>(new FileChardev(std::move(id), loop));
+    struct stat status {};
+    const bool regular = fstat(file.get(), &status) == 0 && S_ISREG(status.st_mode);
+    auto chardev = std::unique_ptr<FileChardev>(
+        new FileChardev(std::move(id), loop, regular ? file.get() : -1));
     TRY(chardev->open_stream(UniqueFd(), std::move(file)));
     return std::unique_ptr<Chardev>(std::move(chardev));
+}
+
+size_t FileChardev::write(std::span<const std::byte> data) {
+    if (regular_file_ < 0) {
+        return Chardev::write(data);
+    }
+    for (size_t done = 0; done < data.size() && failure_.load(std::memory_order_relaxed) == 0;) {
+        const ssize_t count = ::write(regular_file_, data.data() + done, data.size() - done);
+        if (count >= 0) {
+            done += static_cast<size_t>(count);
+        } else if (errno != EINTR) {
+            int none = 0;
+            if (failure_.compare_exchange_strong(none, errno)) {
+                post(static_cast<void (Chardev::*)()>(&FileChardev::report_failure));
+            }
+        }
+    }
+    return data.size();
 }
 
 void FileChardev::on_output_error(int error) {

@@ -381,6 +381,17 @@ TEST_F(ChardevTest, FileIsTruncatedOrAppendedTo) {
     EXPECT_EQ(read_file("f"), "fresh");
 }
 
+TEST_F(ChardevTest, AFloodLeavesNoHolesInAFile) {
+    const auto chardev = make(FileChardevOptions{.path = path("f")});
+    std::string flood;
+    for (int i = 0; flood.size() < 1024 * 1024; ++i) {
+        flood += std::to_string(i) + "\n";
+    }
+    ASSERT_EQ(chardev->write(as_bytes(flood)), flood.size());
+    EXPECT_TRUE(chardev->drained());
+    EXPECT_EQ(read_file("f"), flood);
+}
+
 TEST_F(ChardevTest, AFullDiskDiscardsInsteadOfBlocking) {
     const auto chardev = make(FileChardevOptions{.path = "/dev/full"});
     chardev->connect(&frontend_);
