@@ -139,25 +139,47 @@ void Application::end(ShutdownCause cause, Machine::Done done) {
     machine_->quit(cause, [this, done = std::move(done)](const Result<void>& result) {
         if (!result) {
             dispatcher_->refuse_new_commands(false);
+            done(result);
+        } else if (consoles_drained_) {
+            done(result);
+        } else {
+            held_replies_.push_back(done);
         }
-        done(result);
     });
 }
 
-void Application::begin_flush() {
-    flushing_ = true;
+void Application::when_drained(std::function<bool()> drained, std::function<void()> next) {
+    awaited_ = std::move(drained);
+    after_drain_ = std::move(next);
+    drain_timer_ = loop_.make_timer([this] { end_wait(); });
+    drain_timer_->arm(loop_.now() + kDrainTimeout);
     for (const std::unique_ptr<Chardev>& chardev : chardevs_) {
-        chardev->set_drain_callback([this] { stop_if_drained(); });
+        chardev->set_drain_callback([this] { check_drained(); });
     }
-    flush_timer_ = loop_.make_timer([this] { loop_.stop(); });
-    flush_timer_->arm(loop_.now() + kFlushTimeout);
-    stop_if_drained();
+    check_drained();
 }
 
-void Application::stop_if_drained() {
-    if (all_drained()) {
-        loop_.stop();
+void Application::check_drained() {
+    if (awaited_ && awaited_()) {
+        end_wait();
     }
+}
+
+void Application::end_wait() {
+    awaited_ = nullptr;
+    drain_timer_->cancel();
+    // Later: this may be inside the back end that has just drained.
+    if (after_drain_) {
+        loop_.post(std::exchange(after_drain_, nullptr));
+    }
+}
+
+void Application::answer_quits() {
+    consoles_drained_ = true;
+    for (const Machine::Done& reply : std::exchange(held_replies_, {})) {
+        reply({});
+    }
+    when_drained([this] { return all_drained(); }, [this] { loop_.stop(); });
 }
 
 bool Application::all_drained() const {
@@ -165,6 +187,15 @@ bool Application::all_drained() const {
                        [](const auto& chardev) { return chardev->drained(); }) &&
            std::all_of(monitors_.begin(), monitors_.end(),
                        [](const auto& monitor) { return monitor->drained(); });
+}
+
+bool Application::consoles_are_drained() const {
+    return std::all_of(chardevs_.begin(), chardevs_.end(), [this](const auto& chardev) {
+        return chardev->drained() ||
+               std::any_of(monitors_.begin(), monitors_.end(), [&](const auto& monitor) {
+                   return &monitor->chardev() == chardev.get();
+               });
+    });
 }
 
 // -- what happens to the machine ------------------------------------------------------------------
@@ -197,8 +228,8 @@ void Application::on_shutdown(ShutdownCause cause) {
 
 void Application::on_ended() {
     dispatcher_->refuse_new_commands();
-    // Later, because the replies to quit come after this.
-    loop_.post([this] { begin_flush(); });
+    // What the guest wrote goes out before the replies to quit, which are yet to come.
+    when_drained([this] { return consoles_are_drained(); }, [this] { answer_quits(); });
 }
 
 }  // namespace halcyon

@@ -39,12 +39,13 @@ public:
     /// Builds everything; nothing runs yet. Fails with a one-line reason, and what was made is gone
     /// with the object.
     Result<Started> initialize();
-    /// Starts the machine and serves until it has ended and the monitors are flushed.
+    /// Starts the machine and serves until it has ended and everything is flushed.
     Result<void> run();
 
 private:
-    /// How long a client that does not read can hold up the process's end.
-    static constexpr std::chrono::milliseconds kFlushTimeout{250};
+    /// How long readers that do not read can hold up the replies to quit, and then the process's
+    /// end.
+    static constexpr std::chrono::milliseconds kDrainTimeout{250};
 
     Result<void> create_chardevs();
     Result<Started> wait_for_clients();
@@ -56,9 +57,14 @@ private:
     /// the attempt has failed.
     void end(ShutdownCause cause, Machine::Done done);
     void emit(const Event& event);
+    // The last steps: the guest's consoles are drained, the replies to quit are sent, the monitors
+    // are drained, the loop stops. Each wait is bounded, since a reader may have stopped reading.
+    void when_drained(std::function<bool()> drained, std::function<void()> next);
+    void check_drained();
+    void end_wait();
+    void answer_quits();
     [[nodiscard]] bool all_drained() const;
-    void begin_flush();
-    void stop_if_drained();
+    [[nodiscard]] bool consoles_are_drained() const;
 
     void on_stopped() override;
     void on_resumed() override;
@@ -77,8 +83,12 @@ private:
     std::unique_ptr<CommandContext> context_;
     std::unique_ptr<Dispatcher> dispatcher_;
     std::vector<std::unique_ptr<Monitor>> monitors_;
-    std::unique_ptr<LoopTimer> flush_timer_;
-    bool flushing_ = false;
+    std::vector<Machine::Done>
+        held_replies_;  ///< to quits that succeeded, until the consoles are drained
+    bool consoles_drained_ = false;
+    std::function<bool()> awaited_;  ///< what `when_drained` waits for; null when it does not
+    std::function<void()> after_drain_;
+    std::unique_ptr<LoopTimer> drain_timer_;
 };
 
 }  // namespace halcyon

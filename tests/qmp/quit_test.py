@@ -1,9 +1,13 @@
 #!/usr/bin/env python3
 """quit: its reply is a proof that the VM is at rest, and the process is gone right after."""
 
+import array
+import fcntl
 import os
+import select
 import signal
 import socket
+import termios
 import threading
 import time
 
@@ -319,6 +323,74 @@ def _(accel):
     wait_text(path, text)
     client.command("quit")
     tap.equal(fixtures.read_file(path).decode(), text, "the file")
+
+
+def receive_available(console):
+    """What can be read from a socket without waiting, and whether its stream has ended."""
+    received = 0
+    while True:
+        try:
+            data = console.recv(65536, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return received, False
+        if not data:
+            return received, True
+        received += len(data)
+
+
+def backed_up_console(accel):
+    """A VM with a console that nobody reads and in which nothing more fits: its client, the console."""
+    path = os.path.join(temporary_directory(), "console.sock")
+    target = f"unix:{path},server=on,wait=off"
+    _, client = start(accel, guests.console_flood(), "-S", *fixtures.debugcon_options(target))
+    console = socket.socket(socket.AF_UNIX)
+    console.connect(path)
+    client.command("cont")
+    client.take_event_names()
+    # The guest's flood stands still for its reader once the socket takes no more.
+    before = -1
+    while (queued := queued_bytes(console)) != before or queued == 0:
+        before = queued
+        time.sleep(0.05)
+    return client, console
+
+
+def queued_bytes(console):
+    """Bytes that wait in a socket to be read (FIONREAD)."""
+    count = array.array("i", [0])
+    fcntl.ioctl(console, termios.FIONREAD, count)
+    return count[0]
+
+
+@tap.test("what the guest wrote before quit is on its way before the reply", each=ACCELS)
+def _(accel):
+    halcyond_only()
+    client, console = backed_up_console(accel)
+    client.send({"execute": "quit"})
+    tap.equal(client.receive()["event"], "SHUTDOWN", "first message")
+    # The reader wakes up only now: what the daemon holds must go out before it answers.
+    received = 0
+    while not select.select([client.socket], [], [], 0)[0]:
+        received += receive_available(console)[0]
+    tap.equal(client.receive(), {"return": {}}, "reply")
+    received += receive_available(console)[0]
+    late = 0
+    ended = False
+    while not ended:
+        select.select([console], [], [], 10)
+        more, ended = receive_available(console)
+        late += more
+    tap.equal(late, 0, "bytes that came after the reply")
+
+
+@tap.test("a console that nobody reads does not hold up quit for long", each=ACCELS)
+def _(accel):
+    halcyond_only()
+    client, console = backed_up_console(accel)
+    begin = time.monotonic()
+    client.command("quit")
+    tap.equal(time.monotonic() - begin < 3, True, "answered within 3 s")
+    console.close()
 
 
 @tap.test("quit while clients come and go", each=ACCELS)
