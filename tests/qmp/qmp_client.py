@@ -7,6 +7,7 @@ Every wait has a deadline; a test that would hang fails instead.
 import itertools
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -110,6 +111,10 @@ class QmpClient:
             self._buffer += chunk
         line, self._buffer = self._buffer.split(b"\n", 1)
         return line.removesuffix(b"\r")
+
+    def has_input(self):
+        """Whether a message, or the end of the stream, can be received without waiting."""
+        return b"\n" in self._buffer or bool(select.select([self.socket], [], [], 0)[0])
 
     def receive(self, timeout=None):
         """The next message of any kind, parsed."""
