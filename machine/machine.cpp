@@ -121,8 +121,7 @@ Result<void> Machine::inject_nmi() {
     return {};
 }
 
-// ---- requests, one at a time
-// ------------------------------------------------------------------------------------
+// -- requests, one at a time ----------------------------------------------------------------------
 
 void Machine::enqueue(std::function<void()> begin, Done done) {
     if (ending_) {
@@ -265,8 +264,7 @@ void Machine::power_button() {
     observer_.on_powerdown();
 }
 
-// ---- parking and running
-// ------------------------------------------------------------------------------------------
+// -- parking and running --------------------------------------------------------------------------
 
 void Machine::park_guest(std::function<void()> next) {
     vcpus_.ask_all(VcpuGoal::kPause, [this, next = std::move(next)] {
@@ -337,8 +335,7 @@ void Machine::reset_parked(ShutdownCause cause, bool run_on) {
     finish({});
 }
 
-// ---- what the guest does to itself
-// ----------------------------------------------------------------------------------
+// -- what the guest does to itself ----------------------------------------------------------------
 
 void Machine::post(std::function<void()> task) {
     loop_.post([alive = std::weak_ptr(alive_), task = std::move(task)] {
@@ -366,8 +363,7 @@ void Machine::on_vcpu_exited(VcpuIndex index, const RunOutcome& outcome) {
         case RunStop::kFault:
             post([this, index, detail = outcome.detail] { handle_vcpu_fault(index, detail); });
             return;
-        case RunStop::kHalted:  // parked until a reset, like a processor that waits with interrupts
-                                // off
+        case RunStop::kHalted:  // parked until a reset: it waits with interrupts off
         case RunStop::kKicked:
             return;
     }
@@ -431,8 +427,7 @@ void Machine::handle_vcpu_fault(VcpuIndex index, const std::string& detail) {
         [](const Result<void>&) {});
 }
 
-// ---- the end
-// ----------------------------------------------------------------------------------------------------------
+// -- the end --------------------------------------------------------------------------------------
 
 void Machine::quit(ShutdownCause cause, Done done) {
     if (ended_) {

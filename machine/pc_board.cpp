@@ -162,8 +162,7 @@ Result<void> PcBoard::reset() {
     return {};
 }
 
-// ---- what devices ask of the board; on vCPU threads, inside the access
-// ----------------------------------------
+// -- what devices ask of the board; on vCPU threads, inside the access ----------------------------
 
 void PcBoard::on_pam_changed(unsigned segment, PamMode mode) {
     if (auto mapped = pc_memory_->set_segment(segment, mode.read_ram, mode.write_ram); !mapped) {

@@ -16,16 +16,12 @@ namespace halcyon {
 
 /// The memory map:
 ///
-/// - 0 to 9FFFF: RAM
-/// - A0000 to BFFFF: RAM while SMRAM is open, else nothing (the VGA window of a PC with a display)
-/// - C0000 to FFFFF: 13 segments, each RAM or what is on the bus, as the host bridge's PAM
-/// registers
-///   say
-/// - 100000 to the end of low RAM: RAM; its end is at 3 GiB when there is more than 3.5 GiB of it
-/// - 4G - n to 4G: the firmware image of n bytes; its last 128 KiB also below 1 MiB, on the bus
-/// side
-///   of PAM
-/// - from 4G: the rest of RAM
+/// - 0: RAM
+/// - A0000: RAM while SMRAM is open, else nothing (a display's window)
+/// - C0000: 13 segments, each RAM or what is on the bus, as the PAM registers say
+/// - 100000: RAM, up to 3 GiB when there is more than 3.5 GiB of it
+/// - 4G - n: the firmware image of n bytes; its last 128 KiB also end at 1 MiB, on the bus
+/// - 4G: the rest of RAM
 ///
 /// The addresses are those of QEMU's i440FX machine. `set_segment` comes from vCPU threads; the
 /// IoHandler part serves the accesses to C0000-FFFFF that no mapping answers, at offsets from
