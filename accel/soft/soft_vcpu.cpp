@@ -9,8 +9,6 @@ namespace halcyon {
 
 namespace {
 
-constexpr uint32_t kMsrTimeStamp = 0x10;
-constexpr uint32_t kMsrApicBase = 0x1b;
 /// Instructions between two looks at the timer: some tens of microseconds.
 constexpr int64_t kTimerInterval = 1000;
 /// Instructions before a waiting vCPU gets its turn: about a millisecond.
