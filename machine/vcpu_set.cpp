@@ -66,7 +66,7 @@ void VcpuSet::ask_all(VcpuGoal goal, std::function<void()> done) {
     for (const auto& thread : threads_) {
         thread->kick();
     }
-    cpu_times_.assign(threads_.size(), std::chrono::nanoseconds(-1));
+    watches_.assign(threads_.size(), {});
     rekick_timer_->arm(loop_.now() + kRekickInterval);
 }
 
@@ -77,26 +77,29 @@ void VcpuSet::on_rekick_due() {
             continue;
         }
         const ThreadProbe probe = ThreadProbe::sample(thread.thread_id());
-        const auto since = cpu_times_[i].count() < 0 ? std::chrono::nanoseconds(0)
-                                                     : probe.cpu_time - cpu_times_[i];
-        if (cpu_times_[i].count() < 0) {
-            cpu_times_[i] = probe.cpu_time;
-        }
+        Watch& watch = watches_[i];
+        watch.last = probe;
+        const auto since = probe.cpu_time - watch.cpu_time.value_or(probe.cpu_time);
+        watch.cpu_time = watch.cpu_time.value_or(probe.cpu_time);
         if (may_be_lost(probe, since) && !thread.acknowledged()) {
             LOG_GUEST("vCPU {} has not acknowledged a kick: {}; kicking again",
                       thread.index().value(), probe.describe(thread.thread_id()));
             thread.rekick();
-            cpu_times_[i] = probe.cpu_time;
+            watch.cpu_time = probe.cpu_time;
         }
     }
     rekick_timer_->arm(loop_.now() + kRekickInterval);
 }
 
 std::string VcpuSet::describe_unacknowledged() const {
-    for (const auto& thread : threads_) {
-        if (!thread->acknowledged()) {
-            return "vCPU " + std::to_string(thread->index().value()) + " (" +
-                   ThreadProbe::sample(thread->thread_id()).describe(thread->thread_id()) + ")";
+    for (size_t i = 0; i < threads_.size(); ++i) {
+        const VcpuThread& thread = *threads_[i];
+        if (!thread.acknowledged()) {
+            // As it was seen before the latest kick, which may have it run for a moment.
+            const auto seen = i < watches_.size() ? watches_[i].last : std::nullopt;
+            const ThreadProbe probe = seen ? *seen : ThreadProbe::sample(thread.thread_id());
+            return "vCPU " + std::to_string(thread.index().value()) + " (" +
+                   probe.describe(thread.thread_id()) + ")";
         }
     }
     return {};

@@ -4,9 +4,11 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/event_loop.h"
+#include "machine/thread_probe.h"
 #include "machine/vcpu_thread.h"
 
 namespace halcyon {
@@ -40,15 +42,22 @@ public:
     }
 
 private:
+    /// What was seen of a vCPU's thread that has not acknowledged a kick.
+    struct Watch {
+        /// Processor time it had had when it was first looked at, or last kicked again.
+        std::optional<std::chrono::nanoseconds> cpu_time;
+        /// The latest look.
+        std::optional<ThreadProbe> last;
+    };
+
     void on_rekick_due();
 
     EventLoop& loop_;
     std::vector<std::unique_ptr<VcpuThread>> threads_;
 
     uint64_t round_number_ = 0;
-    std::function<void()> done_;  ///< of the request under way; null when there is none
-    /// Processor time each vCPU's thread had had when it was last kicked or looked at.
-    std::vector<std::chrono::nanoseconds> cpu_times_;
+    std::function<void()> done_;   ///< of the request under way; null when there is none
+    std::vector<Watch> watches_;   ///< of the request under way, by thread
     std::shared_ptr<bool> alive_;  ///< expires with the set: posted completions then do nothing
     std::unique_ptr<LoopTimer> rekick_timer_;
 };
