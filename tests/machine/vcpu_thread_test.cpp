@@ -1,6 +1,7 @@
 #include "machine/vcpu_thread.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <unistd.h>
 
@@ -312,6 +313,8 @@ TEST_F(VcpuSetTest, KickOfAThreadThatWritesTheLogIsNotTakenForLost) {
     };
     write_port_3();
     ASSERT_TRUE(ask(VcpuGoal::kRun));
+    pollfd begun{reader.get(), POLLIN, 0};  // the vCPU is in the write, whose end nobody reads yet
+    ASSERT_EQ(::poll(&begun, 1, 30'000), 1);
     bool paused = false;
     set_.ask_all(VcpuGoal::kPause, [&paused] { paused = true; });
     const SteadyTime start = loop_.now();
