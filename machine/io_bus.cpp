@@ -57,22 +57,19 @@ bool IoBus::any_claimed(uint64_t address, size_t length) const {
 
 // The table's lock is released before the device is called: a device may add or remove blocks from
 // inside an access. Handlers outlive the bus's users, so the pointer stays good.
-void IoBus::read(uint64_t address, std::span<std::byte> data) const {
-    IoHandler* handler = nullptr;
-    uint64_t offset = 0;
-    bool split = false;
-    {
-        const std::shared_lock lock(mutex_);
-        if (const Block* block = find(address, data.size())) {
-            handler = block->handler;
-            offset = address - block->start;
-        } else {
-            split = data.size() > 1 && any_claimed(address, data.size());
-        }
+IoBus::Target IoBus::route(uint64_t address, size_t length) const {
+    const std::shared_lock lock(mutex_);
+    if (const Block* block = find(address, length)) {
+        return {.handler = block->handler, .offset = address - block->start};
     }
-    if (handler != nullptr) {
-        handler->read(offset, data);
-    } else if (split) {
+    return {.split = length > 1 && any_claimed(address, length)};
+}
+
+void IoBus::read(uint64_t address, std::span<std::byte> data) const {
+    const Target target = route(address, data.size());
+    if (target.handler != nullptr) {
+        target.handler->read(target.offset, data);
+    } else if (target.split) {
         for (size_t i = 0; i < data.size(); ++i) {
             read(address + i, data.subspan(i, 1));
         }
@@ -82,21 +79,10 @@ void IoBus::read(uint64_t address, std::span<std::byte> data) const {
 }
 
 void IoBus::write(uint64_t address, std::span<const std::byte> data) const {
-    IoHandler* handler = nullptr;
-    uint64_t offset = 0;
-    bool split = false;
-    {
-        const std::shared_lock lock(mutex_);
-        if (const Block* block = find(address, data.size())) {
-            handler = block->handler;
-            offset = address - block->start;
-        } else {
-            split = data.size() > 1 && any_claimed(address, data.size());
-        }
-    }
-    if (handler != nullptr) {
-        handler->write(offset, data);
-    } else if (split) {
+    const Target target = route(address, data.size());
+    if (target.handler != nullptr) {
+        target.handler->write(target.offset, data);
+    } else if (target.split) {
         for (size_t i = 0; i < data.size(); ++i) {
             write(address + i, data.subspan(i, 1));
         }

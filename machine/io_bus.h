@@ -39,6 +39,14 @@ private:
         uint64_t size;
         IoHandler* handler;
     };
+    /// Where an access goes: to a handler, byte by byte, or nowhere.
+    struct Target {
+        IoHandler* handler = nullptr;
+        uint64_t offset = 0;
+        bool split = false;
+    };
+    [[nodiscard]] Target route(uint64_t address, size_t length) const;
+    // Both with the lock held.
     /// The block that holds all of the access; null when none does.
     [[nodiscard]] const Block* find(uint64_t address, size_t length) const;
     /// Whether any byte of the access is claimed.
