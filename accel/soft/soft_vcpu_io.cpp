@@ -8,6 +8,13 @@
 
 namespace halcyon {
 
+namespace {
+
+constexpr uint32_t kMsrTimeStamp = 0x10;
+constexpr uint32_t kMsrApicBase = 0x1b;
+
+}  // namespace
+
 uint32_t SoftVcpu::pio_read(uint16_t port, unsigned size) {
     uint32_t value = 0;
     partition_.token().leave_guest(slot_);
@@ -65,8 +72,6 @@ void SoftVcpu::apply(Lock& lock, const SoftLocalApic::Effects& effects) {
 }
 
 bool SoftVcpu::read_msr(uint32_t index, uint64_t* value) {
-    constexpr uint32_t kMsrTimeStamp = 0x10;
-    constexpr uint32_t kMsrApicBase = 0x1b;
     if (index == kMsrTimeStamp) {
         *value = time_stamp();
         return true;
@@ -80,8 +85,6 @@ bool SoftVcpu::read_msr(uint32_t index, uint64_t* value) {
 }
 
 bool SoftVcpu::write_msr(uint32_t index, uint64_t value) {
-    constexpr uint32_t kMsrTimeStamp = 0x10;
-    constexpr uint32_t kMsrApicBase = 0x1b;
     if (index == kMsrTimeStamp) {
         time_stamp_offset_ = value - static_cast<uint64_t>(partition_.clock().now());
         return true;
