@@ -11,14 +11,14 @@ namespace halcyon {
 Result<void> log_to_file(const std::string& path) {
     // spdlog would create missing directories, and does not keep the errno.
     const UniqueFd probe(
-        ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0666));
+        ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0644));
     if (!probe) {
-        return Error::from_errno("cannot open log file '" + path + "'");
+        return Error::from_errno("cannot open '" + path + "'");
     }
     try {
         spdlog::set_default_logger(spdlog::basic_logger_mt("halcyond", path));
     } catch (const spdlog::spdlog_ex& failure) {
-        return Error("cannot open log file '" + path + "': " + failure.what(), ErrorCode::kSystem);
+        return Error("cannot open '" + path + "': " + failure.what(), ErrorCode::kSystem);
     }
     spdlog::flush_on(spdlog::level::info);
     return {};

@@ -1,6 +1,5 @@
 #include "daemon/daemon_main.h"
 
-#include <fcntl.h>
 #include <malloc.h>
 #include <sys/prctl.h>
 
@@ -12,7 +11,6 @@
 #include <spdlog/sinks/stdout_sinks.h>
 
 #include "base/log.h"
-#include "base/unique_fd.h"
 #include "daemon/application.h"
 #include "daemon/event_loop/signals.h"
 #include "daemon/options/options.h"
@@ -25,17 +23,8 @@ constexpr const char* kProgram = "halcyond";
 
 Result<void> set_up_log(const Options& options) {
     if (!options.log_file.empty()) {
-        // Tried first, because the library would make missing directories.
-        const UniqueFd probe(::open(options.log_file.c_str(),
-                                    O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0644));
-        if (!probe) {
-            return Error::from_errno("-D: cannot open '" + options.log_file + "'");
-        }
-        const Result<void> opened = log_to_file(options.log_file);
-        if (!opened) {
-            return Error("-D: " + opened.error().message());
-        }
-        return {};
+        Result<void> opened = log_to_file(options.log_file);
+        return opened ? Result<void>() : std::move(opened).error().with_context("-D");
     }
     spdlog::set_default_logger(std::make_shared<spdlog::logger>(
         kProgram, std::make_shared<spdlog::sinks::stderr_sink_mt>()));
