@@ -50,8 +50,17 @@ enum class HvStatus : uint16_t {
     kInsufficientMemory = 0x0b,
     kInvalidPartitionId = 0x0d,
     kInvalidVpIndex = 0x0e,
+    kNotFound = 0x10,
+    kInvalidPortId = 0x11,
+    kInvalidConnectionId = 0x12,
+    kInsufficientBuffers = 0x13,
+    kNotAcknowledged = 0x14,
     kInvalidVpState = 0x15,
+    kNoResources = 0x1d,
+    kProcessorFeatureNotSupported = 0x20,
+    kInvalidLpIndex = 0x41,
     kInvalidRegisterValue = 0x50,
+    kOperationFailed = 0x71,
     kTimeOut = 0x78,
     kCallPending = 0x79,
 };
@@ -162,10 +171,21 @@ enum class RegisterName : uint32_t {
     kMtrrPhysMask0 = 0x00080040,
     kMtrrFix64k00000 = 0x00080070,  ///< the other fixed ranges follow
     kTscAux = 0x0008007b,
+    kBndcfgs = 0x0008007c,
     kDebugCtl = 0x0008007d,
     kSpecCtrl = 0x00080084,
+    kTsxCtrl = 0x00080088,
     kXss = 0x0008008b,
+    kUCet = 0x0008008c,
+    kSCet = 0x0008008d,
+    kSsp = 0x0008008e,
+    kPl0Ssp = 0x0008008f,  ///< PL1 to PL3 follow
+    kInterruptSspTable = 0x00080093,
+    kTscDeadline = 0x00080095,
     kTscAdjust = 0x00080096,
+    kUmwaitControl = 0x00080098,
+    kXfd = 0x00080099,
+    kXfdErr = 0x0008009a,
     kMiscEnable = 0x000800a0,
     kApicId = 0x00084802,
     kApicVersion = 0x00084803,
@@ -190,6 +210,72 @@ struct RegisterValue {
     uint64_t high;
 };
 static_assert(sizeof(RegisterValue) == 16);
+
+/// union hv_internal_activity_register, RegisterName::kInternalActivityState.
+enum InternalActivity : uint64_t {
+    kActivityStartupSuspend = 1U << 0,  ///< waits for a start-up IPI
+    kActivityHaltSuspend = 1U << 1,
+    kActivityIdleSuspend = 1U << 2,
+};
+
+/// union hv_x64_interrupt_state_register, RegisterName::kInterruptState.
+enum InterruptStateBit : uint64_t {
+    kInterruptShadow = 1U << 0,
+    kNmiMasked = 1U << 1,
+};
+
+/// union hv_x64_deliverability_notifications_register: what is to be told when it can be delivered.
+/// The message comes at once when it can be already, also to a VP that is halted.
+enum DeliverabilityNotification : uint64_t {
+    kNotifyNmi = 1U << 0,
+    kNotifyInterrupt = 1U << 1,  ///< bits 2-5: of at least this priority; 0 is any, and an ExtINT
+};
+
+/// Types in a pending interruption and in the message that an interruption can be delivered.
+enum class InterruptionType : uint8_t {
+    kInterrupt = 0,
+    kNmi = 2,
+    kException = 3,
+    kSoftwareInterrupt = 4,
+    kPrivilegedSoftwareException = 5,
+    kSoftwareException = 6,
+};
+
+/// union hv_x64_pending_interruption_register, RegisterName::kPendingInterruption: 0 pending, 1-3
+/// InterruptionType, 4 deliver the error code, 5-8 instruction length, 9 nested event, 16-31
+/// vector, 32-63 error code.
+constexpr RegisterValue pending_interruption(InterruptionType type, uint8_t vector) {
+    return {1U | static_cast<uint64_t>(type) << 1 | static_cast<uint64_t>(vector) << 16, 0};
+}
+
+/// HV_X64_PENDING_EVENT_*: which form RegisterName::kPendingEvent0 has.
+enum class PendingEventType : uint8_t {
+    kException = 0,
+    kMemoryIntercept = 1,
+    kNestedMemoryIntercept = 2,
+    kVirtualizationFault = 3,
+    kHypercallOutput = 4,
+    kExtInt = 5,
+    kShadowIpt = 6,
+};
+
+/// union hv_x64_pending_exception_event: 0 pending, 1-3 PendingEventType, 8 deliver the error code,
+/// 16-31 vector, 32-63 error code, 64-127 parameter (CR2 of a page fault).
+constexpr RegisterValue pending_exception(uint8_t vector, bool has_error_code, uint32_t error_code,
+                                          uint64_t parameter) {
+    return {1U | static_cast<uint64_t>(PendingEventType::kException) << 1 |
+                static_cast<uint64_t>(has_error_code) << 8 | static_cast<uint64_t>(vector) << 16 |
+                static_cast<uint64_t>(error_code) << 32,
+            parameter};
+}
+
+/// union hv_x64_pending_ext_int_event (WHV_X64_PENDING_EXT_INT_EVENT of the Windows SDK): 0
+/// pending, 1-3 PendingEventType, 8-15 vector.
+constexpr RegisterValue pending_ext_int(uint8_t vector) {
+    return {1U | static_cast<uint64_t>(PendingEventType::kExtInt) << 1 |
+                static_cast<uint64_t>(vector) << 8,
+            0};
+}
 
 /// struct hv_register_assoc.
 struct RegisterAssociation {
@@ -235,17 +321,32 @@ enum class InterceptType : uint32_t {
     kCpuid = 2,
     kException = 3,
     kMmio = 5,
+    kGlobalCpuid = 6,
+    kApicSmi = 7,
     kHypercall = 8,
+    kApicInitSipi = 9,
+    kMcUpdatePatchLevelMsrRead = 0xa,
+    kApicWrite = 0xb,
+    kMsrIndex = 0xc,
+};
+
+/// HV_INTERCEPT_ACCESS_MASK_*; none removes the intercept. A CPUID or an exception is an execution.
+enum InterceptAccessMask : uint32_t {
+    kInterceptNone = 0,
+    kInterceptRead = 1U << 0,
+    kInterceptWrite = 1U << 1,
+    kInterceptExecute = 1U << 2,
 };
 
 /// struct hv_input_install_intercept.
 struct InstallInterceptInput {
     uint64_t partition_id;
-    uint32_t access_mask;  ///< 1 read, 2 write, 4 execute; 0 removes
+    uint32_t access_mask;  ///< InterceptAccessMask
     InterceptType type;
     uint64_t parameter;  ///< port, vector, MSR
 };
 static_assert(sizeof(InstallInterceptInput) == 24);
+static_assert(offsetof(InstallInterceptInput, parameter) == 16);
 
 /// HV_TRANSLATE_GVA_*.
 enum TranslateFlag : uint64_t {
@@ -344,6 +445,19 @@ static_assert(sizeof(RegisterCpuidResultInput) == 60);
 static_assert(offsetof(RegisterCpuidResultInput, eax) == 16);
 static_assert(offsetof(RegisterCpuidResultInput, result) == 28);
 
+/// hv_input_register_intercept_result with an MSR result.
+struct [[gnu::packed]] RegisterMsrResultInput {
+    uint64_t partition_id;
+    uint32_t vp_index;   ///< or kAnyVp
+    InterceptType type;  ///< kMsr
+    uint32_t msr;
+    uint32_t access_mask;  ///< InterceptAccessMask
+    uint32_t action;
+    uint32_t reserved[8];
+};
+static_assert(sizeof(RegisterMsrResultInput) == 60);
+static_assert(offsetof(RegisterMsrResultInput, action) == 24);
+
 /// struct hv_input_get_vp_cpuid_values, before the list.
 struct GetCpuidInput {
     uint64_t partition_id;
@@ -363,7 +477,42 @@ static_assert(sizeof(CpuidLeaf) == 24);
 
 struct CpuidValues {
     uint32_t eax, ebx, ecx, edx;
+    friend bool operator==(const CpuidValues&, const CpuidValues&) = default;
 };
 static_assert(sizeof(CpuidValues) == 16);
+
+/// struct hv_local_interrupt_controller_state, VpStateType::kLapic: the page's used part. What is
+/// behind it, and bits that no manual names (a pending NMI), are part of the state. The TPR is CR8.
+struct LapicState {
+    uint32_t apic_id;
+    uint32_t version;
+    uint32_t logical_destination;
+    uint32_t destination_format;
+    uint32_t spurious_vector;
+    uint32_t isr[8];
+    uint32_t tmr[8];
+    uint32_t irr[8];
+    uint32_t esr;
+    uint32_t icr_high;
+    uint32_t icr_low;
+    uint32_t lvt_timer;
+    uint32_t lvt_thermal;
+    uint32_t lvt_performance;
+    uint32_t lvt_lint0;
+    uint32_t lvt_lint1;
+    uint32_t lvt_error;
+    uint32_t lvt_cmci;
+    uint32_t error_status;
+    uint32_t initial_count;
+    uint32_t current_count;
+    uint32_t divide_configuration;
+    uint32_t remote_read;
+};
+static_assert(sizeof(LapicState) == 176);
+static_assert(offsetof(LapicState, isr) == 0x14);
+static_assert(offsetof(LapicState, esr) == 0x74);
+static_assert(offsetof(LapicState, lvt_lint0) == 0x8c);
+static_assert(offsetof(LapicState, initial_count) == 0xa0);
+static_assert(offsetof(LapicState, remote_read) == 0xac);
 
 }  // namespace halcyon::mshv
