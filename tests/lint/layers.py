@@ -19,6 +19,7 @@ FOLDERS = {
 BACKENDS = "accel/<name>"
 RESTRICTED = [
     ("hypervisor headers", r"(linux|asm)/kvm.*|linux/mshv.*|hyperv/.*|x86emu\.h", [BACKENDS]),
+    ("Zydis", r"Zydis/.*", [BACKENDS, "tools"]),
     ("ioctls", r"sys/ioctl\.h", [BACKENDS, "daemon"]),
     ("sockets", r"sys/(socket|un)\.h|netinet/.*|arpa/.*|netdb\.h", ["daemon"]),
     ("Asio and Boost", r"boost/.*|asio.*", ["daemon"]),
@@ -121,6 +122,7 @@ ALLOWED = [
     ("accel/kvm/a.cpp", "<linux/kvm.h>"),
     ("accel/kvm/a.cpp", '"accel/run_entry.h"'),
     ("accel/soft/a.cpp", "<x86emu.h>"),
+    ("accel/mshv/a.cpp", "<Zydis/Zydis.h>"),
     ("devices/a.cpp", "<vector>"),
     ("protocol/a.h", "<nlohmann/json.hpp>"),
     ("machine/a.cpp", '"accel/vcpu.h"'),
@@ -136,6 +138,7 @@ FORBIDDEN = [
     ("accel/a.cpp", '"accel/kvm/kvm_vcpu.h"', "only accel/registry.cpp"),
     ("accel/kvm/a.cpp", '"accel/mshv/mshv_abi.h"', "a backend does not include another"),
     ("accel/kvm/a.cpp", '"devices/device.h"', "accel/ may include base"),
+    ("accel/a.cpp", "<Zydis/Zydis.h>", "Zydis only in"),
     ("devices/a.h", '"accel/vcpu.h"', "devices/ may include base"),
     ("devices/a.h", '"base/log.h"', "return an Error"),
     ("devices/a.h", "<spdlog/spdlog.h>", "spdlog only in"),
