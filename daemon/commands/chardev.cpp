@@ -15,4 +15,9 @@ Result<std::vector<ChardevInfo>> qmp_query_chardev(CommandContext& context) {
     return infos;
 }
 
+Result<std::vector<ChardevBackendInfo>> qmp_query_chardev_backends(CommandContext&) {
+    // The kinds of create_chardev.
+    return std::vector<ChardevBackendInfo>{{"socket"}, {"stdio"}, {"file"}, {"pty"}, {"null"}};
+}
+
 }  // namespace halcyon::qmp

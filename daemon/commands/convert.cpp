@@ -40,6 +40,22 @@ qmp::ShutdownCause to_qmp(ShutdownCause cause) {
     return qmp::ShutdownCause::kNone;
 }
 
+std::string cpu_type_name(std::string_view model) {
+    return std::string(model) + "-x86_64-cpu";
+}
+
+std::string vcpu_path(VcpuIndex index) {
+    return "/machine/unattached/device[" + std::to_string(index.value()) + "]";
+}
+
+qmp::CpuInstanceProperties vcpu_properties(VcpuIndex index) {
+    qmp::CpuInstanceProperties properties;
+    properties.socket_id = 0;
+    properties.core_id = index.value();
+    properties.thread_id = 0;
+    return properties;
+}
+
 Machine::Done answer(Reply<void> reply) {
     // A std::function must be copyable, a reply must not.
     return [shared = std::make_shared<Reply<void>>(std::move(reply))](const Result<void>& result) {

@@ -31,10 +31,6 @@ std::string format_uuid(const std::array<uint8_t, 16>& bytes) {
     return text;
 }
 
-bool is_pc(CommandContext& context) {
-    return context.machine().config().board == BoardKind::kPc;
-}
-
 }  // namespace
 
 Result<NameInfo> qmp_query_name(CommandContext& context) {
@@ -70,20 +66,32 @@ Result<KvmInfo> qmp_query_kvm(CommandContext& context) {
 Result<std::vector<CpuInfoFast>> qmp_query_cpus_fast(CommandContext& context) {
     std::vector<CpuInfoFast> infos;
     for (const VcpuInfo& vcpu : context.machine().vcpus()) {
-        const int64_t index = vcpu.index.value();
         CpuInfoFast info;
-        info.cpu_index = index;
-        info.qom_path = "/machine/unattached/device[" + std::to_string(index) + "]";
+        info.cpu_index = vcpu.index.value();
+        info.qom_path = vcpu_path(vcpu.index);
         info.thread_id = vcpu.thread_id;
-        // The topology that guests see: one socket with a core for each vCPU.
-        info.props.emplace();
-        info.props->socket_id = 0;
-        info.props->core_id = index;
-        info.props->thread_id = 0;
+        info.props = vcpu_properties(vcpu.index);
         info.target = SysEmuTarget::kX8664;
         infos.push_back(std::move(info));
     }
     return infos;
+}
+
+Result<std::vector<HotpluggableCPU>> qmp_query_hotpluggable_cpus(CommandContext& context) {
+    if (!is_pc(context.machine())) {
+        return Error("The feature 'query-hotpluggable-cpus' is not enabled",
+                     ErrorCode::kUnsupported);
+    }
+    std::vector<HotpluggableCPU> slots;
+    for (const VcpuInfo& vcpu : context.machine().vcpus()) {
+        HotpluggableCPU slot;
+        slot.type = cpu_type_name(context.machine().config().cpu_model);
+        slot.vcpus_count = 1;
+        slot.props = vcpu_properties(vcpu.index);
+        slot.qom_path = vcpu_path(vcpu.index);
+        slots.push_back(std::move(slot));
+    }
+    return slots;
 }
 
 Result<TargetInfo> qmp_query_target(CommandContext&) {
@@ -95,6 +103,8 @@ Result<std::vector<MachineInfo>> qmp_query_machines(CommandContext&) {
     pc.name = "pc";
     pc.is_default = true;
     pc.cpu_max = kMaxVcpus;
+    pc.default_cpu_type = cpu_type_name(MachineConfig().cpu_model);
+    pc.default_ram_id = kMainMemoryId;
     MachineInfo none;
     none.name = "none";
     none.cpu_max = 0;
@@ -103,12 +113,6 @@ Result<std::vector<MachineInfo>> qmp_query_machines(CommandContext&) {
 
 Result<CurrentMachineParams> qmp_query_current_machine(CommandContext&) {
     return CurrentMachineParams{.wakeup_suspend_support = false};
-}
-
-Result<MemoryInfo> qmp_query_memory_size_summary(CommandContext& context) {
-    MemoryInfo info;
-    info.base_memory = is_pc(context) ? context.machine().config().ram_size : 0;
-    return info;
 }
 
 Result<std::vector<IOThreadInfo>> qmp_query_iothreads(CommandContext&) {

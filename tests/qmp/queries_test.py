@@ -1,0 +1,107 @@
+#!/usr/bin/env python3
+"""What clients can ask of the machine: its parts, its memory, what it could have and does not."""
+
+import guests
+import tap
+from fixtures import BINARY, IS_QEMU, halcyond_only, start
+from qmp_client import Daemon
+
+
+def start_paused(*extra, accel="soft"):
+    return start(accel, guests.spin(), "-S", *extra)[1]
+
+
+def start_none(*extra):
+    """A client of a machine without CPUs, memory and devices."""
+    daemon = Daemon(BINARY, "-machine", "none", "-nodefaults", "-display", "none", *extra)
+    tap.cleanup(daemon.kill)
+    return daemon.connect()
+
+
+def error_of(client, command, **arguments):
+    return client.execute(command, arguments or None).get("error")
+
+
+@tap.test("query-machines: pc and none, one of them the default")
+def _():
+    machines = {info["name"]: info for info in start_paused().command("query-machines")}
+    halcyond_only()
+    tap.equal(sorted(machines), ["none", "pc"], "names")
+    tap.equal(machines["pc"], {
+        "name": "pc", "is-default": True, "cpu-max": 255, "hotpluggable-cpus": False,
+        "numa-mem-supported": False, "deprecated": False, "default-cpu-type": "host-x86_64-cpu",
+        "default-ram-id": "pc.ram"}, "pc")
+
+
+@tap.test("query-hotpluggable-cpus: one filled place for each vCPU")
+def _():
+    client = start_paused("-smp", "3")
+    places = client.command("query-hotpluggable-cpus")
+    cpus = client.command("query-cpus-fast")
+    tap.equal(sorted(place["qom-path"] for place in places),
+              sorted(cpu["qom-path"] for cpu in cpus), "paths")
+    tap.equal([place["vcpus-count"] for place in places], [1, 1, 1], "vCPUs of each")
+    by_path = {cpu["qom-path"]: cpu["props"] for cpu in cpus}
+    tap.equal([place["props"] for place in places],
+              [by_path[place["qom-path"]] for place in places], "places in the topology")
+    tap.equal({place["type"][-11:] for place in places}, {"-x86_64-cpu"}, "types")
+
+
+@tap.test("query-hotpluggable-cpus of a machine without CPUs is QEMU's error")
+def _():
+    tap.equal(error_of(start_none(), "query-hotpluggable-cpus"),
+              {"class": "GenericError",
+               "desc": "The feature 'query-hotpluggable-cpus' is not enabled"}, "error")
+
+
+@tap.test("the size of the memory is that of -m", each=["1", "16", "100"])
+def _(megabytes):
+    client = start_paused("-m", megabytes)
+    size = int(megabytes) << 20
+    tap.equal(client.command("query-memory-size-summary")["base-memory"], size, "base-memory")
+    memdevs = client.command("query-memdev")
+    tap.equal([(memdev["id"], memdev["size"], memdev["policy"], memdev["host-nodes"],
+                memdev["share"]) for memdev in memdevs],
+              [("pc.ram", size, "default", [], False)], "query-memdev")
+    tap.equal(client.command("query-memory-devices"), [], "query-memory-devices")
+
+
+@tap.test("a machine without devices has none of these",
+          each=["query-block", "query-blockstats", "query-jobs", "query-iothreads"])
+def _(command):
+    tap.equal(start_paused().command(command), [], "answer")
+
+
+@tap.test("query-blockstats takes query-nodes")
+def _():
+    tap.equal(start_paused().command("query-blockstats", query_nodes=True), [], "answer")
+
+
+@tap.test("query-migrate before any migration is empty")
+def _():
+    tap.equal(start_paused().command("query-migrate"), {}, "answer")
+
+
+@tap.test("query-balloon without a balloon is DeviceNotActive")
+def _():
+    tap.equal(error_of(start_paused(), "query-balloon"),
+              {"class": "DeviceNotActive", "desc": "No balloon device has been activated"},
+              "error")
+
+
+@tap.test("query-chardev-backends names what -chardev takes")
+def _():
+    names = {info["name"] for info in start_paused().command("query-chardev-backends")}
+    tap.equal(names >= {"socket", "stdio", "file", "pty", "null"}, True, f"names: {names}")
+
+
+@tap.test("before machine initialisation the same may be asked as of QEMU",
+          each=["query-hotpluggable-cpus", "query-memdev", "query-iothreads", "query-block",
+                "query-blockstats"])
+def _(command):
+    client = start_paused("--preconfig")
+    tap.equal("return" in client.execute(command), True, "there is an answer")
+
+
+if __name__ == "__main__":
+    tap.main()
