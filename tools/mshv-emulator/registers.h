@@ -1,0 +1,93 @@
+/// A VP's registers by the hypervisor's names, on a KVM vCPU that does not run.
+#pragma once
+
+#include <linux/kvm.h>
+
+#include <cstdint>
+#include <optional>
+
+#include "accel/mshv/mshv_hypercalls.h"
+#include "accel/mshv/mshv_messages.h"
+#include "tools/mshv-emulator/kvm.h"
+
+namespace halcyon::emulator {
+
+class Partition;
+class Vp;
+
+mshv::Segment to_segment(const kvm_segment& segment);
+kvm_segment to_kvm_segment(const mshv::Segment& segment);
+mshv::Table to_table(const kvm_dtable& table);
+kvm_dtable to_kvm_table(const mshv::Table& table);
+
+/// The general-purpose register of that number in instructions (0 RAX, 1 RCX, ... 15 R15).
+uint64_t& gpr(kvm_regs& regs, unsigned number);
+
+/// One list hypercall's worth of registers: what KVM has in one structure is read and written once.
+/// Used inside Vp::with_kvm, on one thread.
+class RegisterAccess {
+public:
+    RegisterAccess(Partition& partition, Vp& vp, KvmVcpu& vcpu)
+        : partition_(partition), vp_(vp), vcpu_(vcpu) {}
+
+    /// kInvalidParameter for a register that there is not, kInvalidRegisterValue for a value that
+    /// it cannot have.
+    mshv::HvStatus get(mshv::RegisterName name, mshv::RegisterValue& value);
+    mshv::HvStatus set(mshv::RegisterName name, const mshv::RegisterValue& value);
+    /// Gives KVM what was set. Where KVM refuses, kInvalidRegisterValue.
+    mshv::HvStatus commit();
+    /// Whether anything was set since the beginning.
+    [[nodiscard]] bool changed() const { return changed_; }
+
+private:
+    kvm_regs* regs();
+    kvm_sregs* sregs();
+    kvm_vcpu_events* events();
+    kvm_debugregs* debugregs();
+    kvm_fpu* fpu();
+
+    std::optional<mshv::HvStatus> get_basic(uint32_t name, mshv::RegisterValue& value);
+    std::optional<mshv::HvStatus> set_basic(uint32_t name, const mshv::RegisterValue& value);
+    std::optional<mshv::HvStatus> get_system(uint32_t name, mshv::RegisterValue& value);
+    std::optional<mshv::HvStatus> set_system(uint32_t name, const mshv::RegisterValue& value);
+    std::optional<mshv::HvStatus> get_fpu(uint32_t name, mshv::RegisterValue& value);
+    std::optional<mshv::HvStatus> set_fpu(uint32_t name, const mshv::RegisterValue& value);
+    std::optional<mshv::HvStatus> get_pending(uint32_t name, mshv::RegisterValue& value);
+    std::optional<mshv::HvStatus> set_pending(uint32_t name, const mshv::RegisterValue& value);
+    std::optional<mshv::HvStatus> get_run_control(uint32_t name, mshv::RegisterValue& value);
+    std::optional<mshv::HvStatus> set_run_control(uint32_t name, const mshv::RegisterValue& value);
+    std::optional<mshv::HvStatus> get_model_specific(uint32_t name, mshv::RegisterValue& value);
+    std::optional<mshv::HvStatus> set_model_specific(uint32_t name,
+                                                     const mshv::RegisterValue& value);
+    mshv::HvStatus set_pending_event(const mshv::RegisterValue& value);
+    mshv::HvStatus set_activity(uint64_t value);
+
+    Partition& partition_;
+    Vp& vp_;
+    KvmVcpu& vcpu_;
+    std::optional<kvm_regs> regs_;
+    std::optional<kvm_sregs> sregs_;
+    std::optional<kvm_vcpu_events> events_;
+    std::optional<kvm_debugregs> debugregs_;
+    std::optional<kvm_fpu> fpu_;
+    bool regs_dirty_ = false;
+    bool sregs_dirty_ = false;
+    bool events_dirty_ = false;
+    bool debugregs_dirty_ = false;
+    bool fpu_dirty_ = false;
+    bool changed_ = false;
+};
+
+/// The MSR behind a register name; nothing for those that are none.
+std::optional<uint32_t> msr_of_register(uint32_t name);
+
+/// Makes a new vCPU what a fresh VP is: CPUID, the architectural reset state, and, with local
+/// APICs, VP 0 runnable and the others waiting for a start-up IPI. Vp::create calls it, before the
+/// VP is known to others. 0 or -errno.
+long reset_vcpu(Partition& partition, uint32_t vp_index, KvmVcpu& vcpu);
+
+/// GET_VP_STATE and SET_VP_STATE, with the program's argument: 0 or -errno.
+long get_vp_state(Partition& partition, Vp& vp, unsigned long argument);
+long set_vp_state(Partition& partition, Vp& vp, unsigned long argument);
+
+}  // namespace halcyon::emulator
