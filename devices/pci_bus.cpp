@@ -34,6 +34,18 @@ Result<void> PciBus::attach(unsigned device, unsigned function_number, PciFuncti
     return {};
 }
 
+std::vector<PciSlot> PciBus::slots() const {
+    std::vector<PciSlot> slots;
+    for (unsigned index = 0; index < functions_.size(); ++index) {
+        if (functions_[index] != nullptr) {
+            slots.push_back({.device = index / kFunctionCount,
+                             .function = index % kFunctionCount,
+                             .occupant = functions_[index]});
+        }
+    }
+    return slots;
+}
+
 void PciBus::pass_through(uint64_t offset, IoHandler& handler) {
     pass_through_.at(offset) = &handler;
 }

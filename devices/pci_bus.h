@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <mutex>
+#include <vector>
 
 #include "base/result.h"
 #include "devices/device.h"
@@ -12,6 +13,13 @@
 #include "devices/port_block.h"
 
 namespace halcyon {
+
+/// A place on the bus that is taken.
+struct PciSlot {
+    unsigned device;
+    unsigned function;
+    PciFunction* occupant;
+};
 
 /// Bus 0: up to 32 devices of 8 functions, reached by configuration mechanism #1 (PCI 3.0,
 /// 3.2.2.3.2): a block of 4 ports for CONFIG_ADDRESS and one for CONFIG_DATA. What is not there
@@ -32,6 +40,9 @@ public:
     /// second function of a device marks its function 0 as one of several. Fails when the slot is
     /// taken or does not exist.
     Result<void> attach(unsigned device, unsigned function_number, PciFunction& function);
+
+    /// What is plugged in, by device and function. From any thread once the guest may run.
+    [[nodiscard]] std::vector<PciSlot> slots() const;
 
     /// CONFIG_ADDRESS: only an aligned dword access reaches it. Narrower ones belong to whatever
     /// else decodes these ports (3.2.2.3.2), see `pass_through`.

@@ -141,6 +141,17 @@ void PciFunction::on_bar_changed(unsigned /*index*/, std::optional<uint64_t> /*a
 
 void PciFunction::on_reset() {}
 
+std::vector<PciRegion> PciFunction::regions() {
+    const std::lock_guard lock(mutex_);
+    std::vector<PciRegion> regions;
+    for (unsigned index = 0; index < bars_.size(); ++index) {
+        if (bars_[index]) {
+            regions.push_back({index, *bars_[index], mapped_[index]});
+        }
+    }
+    return regions;
+}
+
 /// Where a BAR decodes: nowhere while the command register disables its space, at address 0 (its
 /// power-on value), and while firmware sizes it, which shows as a window that ends at the top of
 /// the space.

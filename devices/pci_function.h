@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "devices/device.h"
 #include "devices/pci_registers.h"
@@ -42,6 +43,14 @@ struct PciBar {
     bool prefetchable = false;
 };
 
+/// A base address register as the guest has set it.
+struct PciRegion {
+    unsigned index = 0;
+    PciBar bar;
+    /// Where the window is; nothing while it is not mapped.
+    std::optional<uint64_t> address;
+};
+
 /// A type 0 header (PCI 3.0, 6.1), its registers' write masks, BARs that can be sized, a list of
 /// capabilities, the interrupt pin; a derived class adds its own registers and is told of changes.
 /// Configuration accesses come from any thread, one at a time: `mutex()` guards the space, and a
@@ -56,6 +65,8 @@ public:
     /// Fills 1, 2 or 4 bytes that lie inside the space.
     void read_config(size_t offset, std::span<std::byte> data);
     void write_config(size_t offset, std::span<const std::byte> data);
+    /// The BARs, in order.
+    [[nodiscard]] std::vector<PciRegion> regions();
     /// The power-on values; BARs are unmapped and the interrupt is lowered.
     void reset() override;
 

@@ -5,6 +5,7 @@
 
 #include "accel/guest_io.h"
 #include "base/result.h"
+#include "devices/pci_bus.h"
 
 namespace halcyon {
 
@@ -21,6 +22,8 @@ public:
     virtual Result<void> reset() = 0;
     /// The user's finger on the power button.
     virtual void press_power_button() = 0;
+    /// The PCI bus; null when there is none. Main thread.
+    [[nodiscard]] virtual const PciBus* pci_bus() const = 0;
 };
 
 }  // namespace halcyon

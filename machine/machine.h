@@ -99,6 +99,8 @@ public:
     /// Null for board "none".
     [[nodiscard]] const Accelerator* accelerator() const { return accelerator_; }
     [[nodiscard]] std::vector<VcpuInfo> vcpus() const;
+    /// The PCI bus; null for board "none" and once the machine has ended.
+    [[nodiscard]] const PciBus* pci_bus() const { return board_ ? board_->pci_bus() : nullptr; }
     /// Delivers a non-maskable interrupt to every vCPU (inject-nmi). Fails once the machine has
     /// ended.
     Result<void> inject_nmi();

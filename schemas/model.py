@@ -157,25 +157,40 @@ class Schema:
     def type_names(self):
         """Names of the types, each after those that it contains.
 
-        A type may contain lists of itself: C++ needs no more than a declaration for that.
+        Lists may lead back to the type that they are in: C++ needs no more than a declaration for
+        that.
         """
         order = []
 
-        def visit(reference, path):
-            name = element_type(reference)
+        def visit(name, path):
             if name in BUILTINS or name in order:
                 return
-            if name in path:
-                if isinstance(reference, list):
-                    return
-                raise SchemaError(f"{self.types[name].where}: contains itself")
+            path = path | {name}
             for inner in contained_types(self.types[name]):
-                visit(inner, path + [name])
+                if not isinstance(inner, list):
+                    visit(inner, path)
+                elif not path & self.parts(inner[0]):
+                    visit(inner[0], path)
             order.append(name)
 
+        for made in self.types.values():
+            self.check_parts(made)
         for name in self.types:
-            visit(name, [])
+            visit(name, set())
         return order
+
+    def parts(self, name, seen=frozenset()):
+        """The types that a value of this one is made of, itself included, but for lists."""
+        if name in BUILTINS or name in seen:
+            return {name}
+        return {name}.union(*(self.parts(inner, seen | {name})
+                              for inner in contained_types(self.types[name])
+                              if not isinstance(inner, list)))
+
+    def check_parts(self, made):
+        for inner in contained_types(made):
+            if not isinstance(inner, list) and made.name in self.parts(inner):
+                raise SchemaError(f"{made.where}: contains itself")
 
 
 def element_type(reference):

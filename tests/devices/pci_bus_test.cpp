@@ -126,6 +126,21 @@ TEST_F(PciBusTest, SeveralFunctionsMarkFunctionZero) {
     EXPECT_EQ(PciConfig(bus_, 1, 0).read8(kHeaderType), 0x80);
 }
 
+TEST_F(PciBusTest, SlotsAreListedByDeviceAndFunction) {
+    EXPECT_TRUE(bus_.slots().empty());
+    Plain zero(1), three(2), other(3);
+    ASSERT_TRUE(bus_.attach(31, 3, three));
+    ASSERT_TRUE(bus_.attach(31, 0, zero));
+    ASSERT_TRUE(bus_.attach(2, 0, other));
+    const std::vector<PciSlot> slots = bus_.slots();
+    ASSERT_EQ(slots.size(), 3u);
+    EXPECT_EQ(slots[0].occupant, &other);
+    EXPECT_EQ(slots[1].occupant, &zero);
+    EXPECT_EQ(slots[2].device, 31u);
+    EXPECT_EQ(slots[2].function, 3u);
+    EXPECT_EQ(slots[2].occupant, &three);
+}
+
 TEST_F(PciBusTest, SlotsThatAreTakenOrDoNotExistAreRefused) {
     Plain one(1), other(2);
     ASSERT_TRUE(bus_.attach(1, 0, one));

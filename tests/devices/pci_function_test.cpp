@@ -130,6 +130,19 @@ TEST_F(PciFunctionTest, WideBarTakesItsAddressFromTwoRegisters) {
     EXPECT_EQ(function_.bars_[2], 0x1234500000u);
 }
 
+TEST_F(PciFunctionTest, RegionsTellWhereTheWindowsAre) {
+    config_.write32(kFirstBar, 0xC000);
+    config_.write16(kCommand, kCommandIo);
+    const std::vector<PciRegion> regions = function_.regions();
+    ASSERT_EQ(regions.size(), 3u);
+    EXPECT_EQ(regions[0].index, 0u);
+    EXPECT_EQ(regions[0].bar.size, 32u);
+    EXPECT_EQ(regions[0].address, 0xC000u);
+    EXPECT_EQ(regions[1].address, std::nullopt) << "memory is not decoded";
+    EXPECT_EQ(regions[2].index, 2u);
+    EXPECT_EQ(regions[2].bar.kind, PciBar::Kind::kMemory64);
+}
+
 TEST_F(PciFunctionTest, CapabilitiesAreLinked) {
     EXPECT_EQ(config_.read16(kStatus) & kStatusCapabilities, kStatusCapabilities);
     EXPECT_EQ(config_.read8(kCapabilities), function_.first_);

@@ -139,6 +139,18 @@ class Faults(unittest.TestCase):
                     load(changed(path, value))
                 self.assertEqual(str(caught.exception), message)
 
+    def test_types_that_lists_lead_back_to_come_in_either_order(self):
+        def link(name, other):
+            return {"struct": name, "since": "1", "summary": "A link.",
+                    "members": {"to": {"type": other, "optional": True, "summary": "The next."}}}
+
+        inner, outer = link("Inner", ["Outer"]), link("Outer", "Inner")
+        for types in ([inner, outer], [outer, inner]):
+            with self.subTest(first=types[0]["struct"]):
+                document = dict(copy.deepcopy(GOOD), types=GOOD["types"] + types)
+                names = load(document).type_names()
+                self.assertLess(names.index("Inner"), names.index("Outer"))
+
     def test_duplicate_commands(self):
         document = copy.deepcopy(GOOD)
         document["commands"].append(

@@ -95,6 +95,29 @@ def _():
     tap.equal(names >= {"socket", "stdio", "file", "pty", "null"}, True, f"names: {names}")
 
 
+@tap.test("query-pci: the bridges of the chipset, with QEMU's ids")
+def _():
+    [bus] = start_paused().command("query-pci")
+    tap.equal(bus["bus"], 0, "number of the bus")
+    found = {(info["slot"], info["function"]): info for info in bus["devices"]}
+    bridge = dict(found[0, 0])
+    tap.equal(bridge, {
+        "bus": 0, "slot": 0, "function": 0, "class_info": {"class": 0x600, "desc": "Host bridge"},
+        "id": {"vendor": 0x8086, "device": 0x1237, "subsystem-vendor": 0x1AF4,
+               "subsystem": 0x1100},
+        "irq_pin": 0, "qdev_id": "", "regions": []}, "host bridge")
+    tap.equal([(found[slot]["id"]["device"], found[slot]["class_info"])
+               for slot in ((1, 0), (1, 3))],
+              [(0x7000, {"class": 0x601, "desc": "ISA bridge"}),
+               (0x7113, {"class": 0x680, "desc": "Bridge"})], "the functions of slot 1")
+    tap.equal((found[1, 3]["irq_pin"], "irq" in found[1, 3]), (1, True), "its interrupt")
+
+
+@tap.test("query-pci of a machine without PCI is empty")
+def _():
+    tap.equal(start_none().command("query-pci"), [], "answer")
+
+
 @tap.test("before machine initialisation the same may be asked as of QEMU",
           each=["query-hotpluggable-cpus", "query-memdev", "query-iothreads", "query-block",
                 "query-blockstats"])
