@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "accel/guest_io.h"
@@ -41,6 +42,36 @@ struct MsiRoute {
     MsiMessage message;
 };
 
+/// A guest's write that signals an eventfd: to `address`, of `length` bytes (1, 2, 4 or 8; 0 for a
+/// write of any length), and of `value` if one is given. The address has no memory behind it.
+struct Doorbell {
+    Gpa address;
+    uint32_t length = 0;
+    std::optional<uint64_t> value = {};
+};
+
+/// Interrupts and doorbells that the kernel carries between eventfd(2) descriptors and the guest,
+/// without a vCPU's thread and without GuestIo. The descriptors stay the caller's, and may be
+/// closed while connected. Any thread, also while vCPUs run.
+class EventfdWiring {
+public:
+    virtual ~EventfdWiring() = default;
+
+    /// From now on a write to `eventfd` sends the message that the route of `gsi` stands for at
+    /// that time (Partition::set_msi_routes), or none without a route; at once if it is readable
+    /// already. Several writes may be one interrupt, which is for edge-triggered ones. Fails when
+    /// the eventfd is connected already, and in a partition without local APICs.
+    virtual Result<void> connect_irqfd(Gsi gsi, int eventfd) = 0;
+    /// After it no interrupt comes from there. No failure when they were not connected.
+    virtual Result<void> disconnect_irqfd(Gsi gsi, int eventfd) = 0;
+
+    /// From now on the guest's write signals `eventfd` and is seen by nobody else. Fails when it
+    /// overlaps in meaning with another doorbell of the same address and length.
+    virtual Result<void> connect_ioeventfd(const Doorbell& doorbell, int eventfd) = 0;
+    /// Takes back exactly one connection.
+    virtual Result<void> disconnect_ioeventfd(const Doorbell& doorbell, int eventfd) = 0;
+};
+
 /// One VM. Owned by machine/. All methods may be called from any thread and while vCPUs run, unless
 /// said otherwise. A partition is destroyed after its vCPUs; then everything of it in the
 /// hypervisor is gone.
@@ -69,6 +100,9 @@ public:
     /// Stops or restarts the partition's own clocks (local APIC timers, TSC where the backend can)
     /// so that a paused guest's time stands still. Main thread, while no vCPU runs.
     virtual Result<void> set_time_frozen(bool frozen) = 0;
+
+    /// Interrupts and doorbells by eventfd; null when the backend has none. The partition's.
+    [[nodiscard]] virtual EventfdWiring* eventfds() { return nullptr; }
 };
 
 }  // namespace halcyon

@@ -39,7 +39,7 @@ Result<void> check_range(GpaRange range, const std::byte* host) {
 }  // namespace
 
 KvmPartition::KvmPartition(UniqueFd vm, const PartitionConfig& config)
-    : vm_(std::move(vm)), config_(config) {}
+    : vm_(std::move(vm)), config_(config), eventfds_(vm_.get(), config.local_apic) {}
 
 KvmPartition::~KvmPartition() = default;
 

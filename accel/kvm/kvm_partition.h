@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "accel/kvm/kvm_cpuid.h"
+#include "accel/kvm/kvm_eventfds.h"
 #include "accel/partition.h"
 #include "base/unique_fd.h"
 
@@ -36,6 +37,7 @@ public:
     Result<void> set_msi_routes(std::span<const MsiRoute> routes) override;
     void set_extint(bool level) override;
     Result<void> set_time_frozen(bool frozen) override;
+    [[nodiscard]] EventfdWiring* eventfds() override { return &eventfds_; }
 
     /// The rest is for KvmVcpu.
     [[nodiscard]] int fd() const { return vm_.get(); }
@@ -62,6 +64,7 @@ private:
 
     UniqueFd vm_;
     const PartitionConfig config_;
+    KvmEventfds eventfds_;
     size_t run_size_ = 0;
     size_t xsave_size_ = 0;
     size_t slot_limit_ = 0;

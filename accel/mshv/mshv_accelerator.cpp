@@ -1,24 +1,16 @@
 #include "accel/mshv/mshv_accelerator.h"
 
-#include <fcntl.h>
-#include <sys/ioctl.h>
-
 #include <cerrno>
 
 #include "accel/mshv/mshv_abi.h"
-#include "accel/mshv/mshv_hypercalls.h"
-#include "base/unique_fd.h"
+#include "accel/mshv/mshv_hypercall.h"
+#include "accel/mshv/mshv_partition.h"
 
 namespace halcyon {
 namespace {
 
-int retrying_ioctl(int fd, unsigned long request, void* argument) {
-    int result = 0;
-    do {
-        result = ::ioctl(fd, request, argument);
-    } while (result < 0 && errno == EINTR);
-    return result;
-}
+/// APIC ids that an 8-bit destination reaches: 255 is the broadcast (Intel SDM 3A 11.6.2.1).
+constexpr uint32_t kMaxApicIds = 255;
 
 Error not_the_driver(const std::string& device_path) {
     return Error(device_path + " is not the device of the mshv driver", ErrorCode::kUnsupported);
@@ -48,30 +40,40 @@ Error mshv_open_error(const std::string& device_path, int errno_value) {
     }
 }
 
-MshvAccelerator::MshvAccelerator() : MshvAccelerator("/dev/mshv", retrying_ioctl) {}
+MshvAccelerator::MshvAccelerator() : MshvAccelerator("/dev/mshv", mshv::kernel_driver()) {}
 
-MshvAccelerator::MshvAccelerator(std::string device_path, Ioctl ioctl)
-    : device_path_(std::move(device_path)), ioctl_(std::move(ioctl)) {}
+MshvAccelerator::MshvAccelerator(std::string device_path, mshv::Driver& driver)
+    : device_path_(std::move(device_path)), driver_(driver) {}
 
 Result<void> MshvAccelerator::probe() const {
-    TRY(check_driver());
-    return Error(
-        "this version of Halcyon does not run guests on mshv yet (" + device_path_ + " is there)",
-        ErrorCode::kUnsupported);
+    TRY(open_device());
+    return {};
 }
 
 Result<std::unique_ptr<Partition>> MshvAccelerator::create_partition(
-    const PartitionConfig& /*config*/) const {
-    return probe().error();
+    const PartitionConfig& config) const {
+    const UniqueFd device = TRY(open_device());
+    if (config.cpu_model != "host" && config.cpu_model != "max") {
+        return Error("CPU model \"" + config.cpu_model + "\": mshv has \"host\" and \"max\"",
+                     ErrorCode::kInvalidArgument);
+    }
+    const uint32_t limit = config.local_apic ? kMaxApicIds : mshv::kMaxVps;
+    if (config.vcpu_count == 0 || config.vcpu_count > limit) {
+        return Error(
+            std::to_string(config.vcpu_count) + " vCPUs: mshv runs 1 to " + std::to_string(limit),
+            ErrorCode::kInvalidArgument);
+    }
+    return std::unique_ptr<Partition>(TRY(MshvPartition::create(driver_, device.get(), config)));
 }
 
-Result<void> MshvAccelerator::check_driver() const {
-    const UniqueFd device(::open(device_path_.c_str(), O_RDWR | O_CLOEXEC));
-    if (!device) {
-        return mshv_open_error(device_path_, errno);
+Result<UniqueFd> MshvAccelerator::open_device() const {
+    const int opened = driver_.open(device_path_);
+    if (opened < 0) {
+        return mshv_open_error(device_path_, -opened);
     }
+    UniqueFd device(opened);
     if (TRY(hypervisor_answers(device.get())) || knows_create_partition(device.get())) {
-        return {};
+        return device;
     }
     return not_the_driver(device_path_);
 }
@@ -81,34 +83,33 @@ Result<bool> MshvAccelerator::hypervisor_answers(int device) const {
                                        .property = mshv::PartitionProperty::kPhysicalAddressWidth,
                                        .reserved = 0};
     uint64_t width = 0;
-    mshv::RootHypercall call{};
-    call.code = static_cast<uint16_t>(mshv::HypercallCode::kGetPartitionProperty);
-    call.input_size = sizeof(input);
-    call.output_size = sizeof(width);
-    call.input_pointer = reinterpret_cast<uintptr_t>(&input);
-    call.output_pointer = reinterpret_cast<uintptr_t>(&width);
-    if (ioctl_(device, mshv::kIoctlRootHypercall, &call) >= 0) {
+    mshv::HypercallPort port(driver_, device);
+    const auto outcome = port.try_call(mshv::HypercallCode::kGetPartitionProperty,
+                                       std::as_bytes(std::span(&input, 1)),
+                                       std::as_writable_bytes(std::span(&width, 1)));
+    if (outcome.ok()) {
         return true;
     }
-    const int failure = errno;
-    if (failure == ENOTTY) {
+    if (outcome.error == ENOTTY) {
         return false;
     }
-    if (call.status == 0) {
-        return Error::from_errno(device_path_ + " does not answer (MSHV_ROOT_HVCALL)", failure);
+    if (!outcome.refused()) {
+        return Error::from_errno(device_path_ + " does not answer (MSHV_ROOT_HVCALL)",
+                                 outcome.error);
     }
     return Error::from_errno("the hypervisor behind " + device_path_ +
                                  " refuses this host (GET_PARTITION_PROPERTY status " +
-                                 std::to_string(call.status) + ")",
-                             failure);
+                                 std::to_string(static_cast<unsigned>(outcome.status)) + ")",
+                             outcome.error);
 }
 
 bool MshvAccelerator::knows_create_partition(int device) const {
     // The long form's size, should a driver ever copy that much before it looks at the flags.
     mshv::CreatePartitionV2 argument{};
     argument.flags = uint64_t{1} << 63;
-    const UniqueFd partition(ioctl_(device, mshv::kIoctlCreatePartition, &argument));
-    return partition || errno == EINVAL;
+    const int result = driver_.ioctl(device, mshv::kIoctlCreatePartition, &argument);
+    const UniqueFd partition(result < 0 ? -1 : result);
+    return partition || result == -EINVAL;
 }
 
 }  // namespace halcyon

@@ -2,34 +2,34 @@
 /// partition.
 #pragma once
 
-#include <functional>
 #include <string>
 
 #include "accel/accelerator.h"
+#include "accel/mshv/mshv_driver.h"
+#include "base/unique_fd.h"
 
 namespace halcyon {
 
-/// Tells whether this host has the mshv driver, and why not if it has none. It does not run guests:
-/// `probe` refuses on every host, after having told what it found. Stateless, as every Accelerator.
+/// Runs guests on the Microsoft hypervisor. Stateless, as every Accelerator.
 class MshvAccelerator final : public Accelerator {
 public:
-    /// ioctl(2): -1 and errno on failure.
-    using Ioctl = std::function<int(int fd, unsigned long request, void* argument)>;
-
     /// On /dev/mshv.
     MshvAccelerator();
-    /// For tests: another device node, and what answers in place of the driver.
-    MshvAccelerator(std::string device_path, Ioctl ioctl);
+    /// For tests: another device node, and what answers in place of the kernel.
+    MshvAccelerator(std::string device_path, mshv::Driver& driver);
 
     [[nodiscard]] std::string_view name() const override { return "mshv"; }
     [[nodiscard]] Result<void> probe() const override;
     Result<std::unique_ptr<Partition>> create_partition(
         const PartitionConfig& config) const override;
+    /// The one place that knows: no driver has an immediate exit to probe for, neither Linux's up
+    /// to 7.2 nor a fork's, so a signal ends MSHV_RUN_VP, and the entry stub sees to it that none
+    /// comes too early.
     [[nodiscard]] std::string_view kick_mechanism() const override { return "signal (entry stub)"; }
 
 private:
     /// Opens the device and makes sure that the mshv driver is behind it. Changes nothing.
-    [[nodiscard]] Result<void> check_driver() const;
+    [[nodiscard]] Result<UniqueFd> open_device() const;
     /// Asks the driver for a property of the host: the proof that driver and hypervisor answer.
     /// False when the driver takes no hypercalls on its device (before about Linux 6.19).
     [[nodiscard]] Result<bool> hypervisor_answers(int device) const;
@@ -37,7 +37,7 @@ private:
     [[nodiscard]] bool knows_create_partition(int device) const;
 
     std::string device_path_;
-    Ioctl ioctl_;
+    mshv::Driver& driver_;
 };
 
 /// Why the mshv device could not be opened, in one line that says what would help.

@@ -268,13 +268,16 @@ enum RegisterPageDirty : uint32_t {
     kDirtyRflags = 1U << 4,
 };
 
+/// HV_VP_REGISTER_PAGE_VERSION_1.
+inline constexpr uint16_t kRegisterPageVersion = 1;
+
 /// HV_VP_REGISTER_PAGE_MAX_VECTOR_COUNT.
 inline constexpr size_t kRegisterPageVectors = 7;
 
 /// struct hv_vp_register_page, as hypervisors fill it (the header of Linux 6.14 lacked the 8
 /// reserved bytes before XMM). Valid only while `is_valid`; control registers are read-only.
 struct RegisterPage {
-    uint16_t version;  ///< 1
+    uint16_t version;  ///< kRegisterPageVersion
     uint8_t is_valid;
     uint8_t reserved0;
     uint32_t dirty;    ///< RegisterPageDirty
