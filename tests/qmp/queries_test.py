@@ -118,9 +118,29 @@ def _():
     tap.equal(start_none().command("query-pci"), [], "answer")
 
 
+@tap.test("query-command-line-options knows these options and parameters",
+          each=[("smp-opts", "smp-opts cpus number"), ("memory", "memory size size"),
+                ("mon", "mon pretty boolean"), ("chardev", "chardev server boolean"),
+                ("name", "name guest string"), ("boot-opts", "boot-opts menu boolean")])
+def _(words):
+    option, name, kind = words.split()
+    client = start_paused()
+    [info] = client.command("query-command-line-options", option=option)
+    tap.equal(info["option"], option, "option")
+    types = {parameter["name"]: parameter["type"] for parameter in info["parameters"]}
+    tap.equal(types.get(name), kind, f"type of {name}")
+    tap.equal(info in client.command("query-command-line-options"), True, "it is one of all")
+
+
+@tap.test("query-command-line-options of an option that is not there is QEMU's error")
+def _():
+    tap.equal(error_of(start_paused(), "query-command-line-options", option="foo"),
+              {"class": "GenericError", "desc": "invalid option name: foo"}, "error")
+
+
 @tap.test("before machine initialisation the same may be asked as of QEMU",
           each=["query-hotpluggable-cpus", "query-memdev", "query-iothreads", "query-block",
-                "query-blockstats"])
+                "query-blockstats", "query-command-line-options"])
 def _(command):
     client = start_paused("--preconfig")
     tap.equal("return" in client.execute(command), True, "there is an answer")
