@@ -175,6 +175,10 @@ size_t Chardev::write_now(std::span<const std::byte> data) {
     return written == data.size() ? written : written + write(data.subspan(written));
 }
 
+Result<void> Chardev::adopt_client(UniqueFd /*socket*/) {
+    return Error("chardev '" + id_ + "' is no socket server", ErrorCode::kUnsupported);
+}
+
 bool Chardev::drained() const {
     const std::lock_guard lock(mutex_);
     return !open_ || (incoming_.empty() && outgoing_bytes_ == 0);
@@ -244,6 +248,10 @@ void Chardev::after_flush() {
     if (room && frontend_ != nullptr) {
         frontend_->on_writable();
     }
+    recheck_drained();
+}
+
+void Chardev::recheck_drained() {
     if (on_drained_ && drained()) {
         on_drained_();
     }

@@ -53,7 +53,7 @@ public:
     /// Whether there is a peer.
     [[nodiscard]] bool is_open() const { return open_; }
     /// Whether the kernel has taken all output, or there is no peer to take it.
-    [[nodiscard]] bool drained() const;
+    [[nodiscard]] virtual bool drained() const;
     /// Called each time all output is with the kernel, and when the peer goes.
     void set_drain_callback(std::function<void()> callback) { on_drained_ = std::move(callback); }
     /// While `hold` is true, a peer that has sent all it will (a half-closed socket) is kept for
@@ -65,10 +65,18 @@ public:
         }
     }
 
+    /// A server takes a client that waits already; for others nothing. Otherwise the client is
+    /// taken when the loop runs.
+    virtual void accept_waiting() {}
     /// A terminal echoes and edits lines (for a person who types QMP) or not (for a device).
     virtual void set_echo(bool echo) { static_cast<void>(echo); }
     /// The process was continued after a stop.
     virtual void on_continued() {}
+    /// The oldest descriptor that the peer has sent (SCM_RIGHTS) and nobody has taken; none
+    /// without.
+    virtual UniqueFd take_descriptor() { return {}; }
+    /// Serves the client at the other end of a connected socket, as if it had been accepted.
+    virtual Result<void> adopt_client(UniqueFd socket);
 
 protected:
     Chardev(std::string id, MainLoop& loop);
@@ -96,6 +104,8 @@ protected:
     virtual ssize_t read_some(int fd, std::span<std::byte> buffer);
     virtual ssize_t write_some(int fd, std::span<const std::byte> data);
 
+    /// Output that a kind holds itself has gone: asks again whether all has.
+    void recheck_drained();
     /// Whether `set_hold`'s function keeps the peer.
     [[nodiscard]] bool held() const { return hold_ && hold_(); }
     /// Runs `action` on the main thread later, unless this object has gone by then. Any thread.

@@ -1,18 +1,25 @@
 /// The kinds of character back ends, one class each.
 #pragma once
 
+#include <sys/socket.h>
 #include <sys/types.h>
 #include <termios.h>
 
 #include <atomic>
+#include <deque>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "daemon/chardev/chardev.h"
+#include "daemon/chardev/socket_endpoint.h"
 #include "daemon/options/options.h"
 
 namespace halcyon {
+
+class WebSocketBridge;
 
 /// Makes the back end and opens what it needs: a server listens, a client is connected, a pty is
 /// there and its path printed. Fails with a one-line reason that begins with the option it came
@@ -94,50 +101,90 @@ private:
     std::optional<termios> original_mode_;
 };
 
-/// A Unix socket: a server that serves one client at a time (others wait in the backlog), or a
-/// client.
+/// A socket, Unix or TCP: a server that serves one client at a time (others wait in the backlog),
+/// or a client, which with `reconnect` tries again and again. With `websocket`, clients speak that.
 class SocketChardev final : public Chardev {
 public:
     static Result<std::unique_ptr<Chardev>> create(std::string id,
                                                    const SocketChardevOptions& options,
                                                    MainLoop& loop);
-    /// Closes the listening socket, and unlinks its file if this object made it.
     ~SocketChardev() override;
 
     /// For a server with wait=on: waits until a client has connected; false when `cancel_fd` became
     /// readable first. Before the loop runs.
     Result<bool> wait_for_client(int cancel_fd);
+    void accept_waiting() override;
     [[nodiscard]] std::string filename() const override;
+    [[nodiscard]] bool drained() const override;
+    UniqueFd take_descriptor() override;
+    Result<void> adopt_client(UniqueFd socket) override;
 
 private:
-    /// Pending connections; others are refused by the kernel's own limit.
-    static constexpr int kBacklog = 64;
     /// The pause before accepting again when descriptors or memory have run out.
     static constexpr std::chrono::milliseconds kAcceptRetry{100};
+    /// Descriptors that come with one message at most; the kernel's own limit is 253 (unix(7)).
+    static constexpr size_t kMaxDescriptors = 16;
+
+    struct Listener {
+        UniqueFd socket;
+        std::unique_ptr<FdWatch> watch;
+    };
 
     SocketChardev(std::string id, const SocketChardevOptions& options, MainLoop& loop);
-    Result<void> listen_at_path();
-    Result<void> connect_to_path();
+    Result<void> open_endpoint();
     Result<void> adopt_descriptor();
-    Result<void> start_accepting();
-    Result<bool> accept_client();
-    void on_connection();
+    Result<void> adopt_peer(UniqueFd socket);
+    void on_websocket(bool accepted);
+
+    Result<void> start_accepting(std::vector<UniqueFd> listeners);
+    void wait_for_connections();
+    Result<bool> accept_client(int listener);
+    void on_connection(int listener);
+    /// A peer, or one that is still at its handshake.
+    [[nodiscard]] bool has_peer() const { return is_open() || websocket_ != nullptr; }
+
+    void begin_connect();
+    void on_connected();
+    void connect_failed(const Error& error);
+
     void on_input_end() override;
     void on_recheck() override;
     void on_peer_gone() override;
     ssize_t read_some(int fd, std::span<std::byte> buffer) override;
     ssize_t write_some(int fd, std::span<const std::byte> data) override;
+    void take_control(msghdr& message);
 
     SocketChardevOptions options_;
-    UniqueFd listener_;
-    std::unique_ptr<FdWatch> accept_watch_;
+    std::optional<SocketEndpoint> endpoint_;  ///< none with an inherited descriptor
+    std::string names_;                       ///< of TCP sockets: where we listen or connect to
+    std::string peer_name_;                   ///< of a TCP peer
     std::unique_ptr<LoopTimer> retry_timer_;
     bool retry_logged_ = false;
-    /// Identifies the socket file that was made here.
-    bool made_file_ = false;
-    std::string file_path_;  ///< absolute: the working directory may change
-    dev_t file_device_ = 0;
-    ino_t file_inode_ = 0;
+
+    std::vector<Listener> listeners_;
+    std::unique_ptr<WebSocketBridge> websocket_;
+    std::deque<UniqueFd> received_;  ///< by SCM_RIGHTS, and not yet taken
+
+    UniqueFd connecting_;
+    std::unique_ptr<FdWatch> connect_watch_;
+    size_t next_address_ = 0;
+};
+
+/// Keeps the last bytes of output for QMP's ringbuf-read; ringbuf-write gives the front end input.
+class RingbufChardev final : public Chardev {
+public:
+    RingbufChardev(std::string id, const RingbufChardevOptions& options, MainLoop& loop);
+    [[nodiscard]] std::string filename() const override { return "ringbuf"; }
+    [[nodiscard]] size_t write(std::span<const std::byte> data) override;
+
+    /// Takes the oldest bytes out, at most `size`.
+    std::string read(size_t size);
+
+private:
+    mutable std::mutex ring_mutex_;  ///< guards the members below; a leaf
+    std::vector<std::byte> ring_;    ///< its size is a power of two
+    uint64_t produced_ = 0;          ///< bytes ever written
+    uint64_t consumed_ = 0;          ///< bytes read or overwritten
 };
 
 }  // namespace halcyon

@@ -1,9 +1,10 @@
-// The back ends without a life of their own: null and file; and the factory of all kinds.
+// The back ends without a life of their own: null, file and ringbuf; and the factory of all kinds.
 
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -57,6 +58,29 @@ void FileChardev::on_output_error(int error) {
     spdlog::warn("chardev '{}': {}; further output is discarded", id(), strerror(error));
 }
 
+RingbufChardev::RingbufChardev(std::string id, const RingbufChardevOptions& options, MainLoop& loop)
+    : Chardev(std::move(id), loop), ring_(options.size) {
+    open_sink();
+}
+
+size_t RingbufChardev::write(std::span<const std::byte> data) {
+    const std::lock_guard lock(ring_mutex_);
+    for (const std::byte byte : data) {
+        ring_[produced_++ & (ring_.size() - 1)] = byte;
+    }
+    consumed_ = std::max(consumed_, produced_ - std::min<uint64_t>(produced_, ring_.size()));
+    return data.size();
+}
+
+std::string RingbufChardev::read(size_t size) {
+    const std::lock_guard lock(ring_mutex_);
+    std::string bytes;
+    for (; bytes.size() < size && consumed_ < produced_; ++consumed_) {
+        bytes += static_cast<char>(ring_[consumed_ & (ring_.size() - 1)]);
+    }
+    return bytes;
+}
+
 namespace {
 
 struct ChardevFactory {
@@ -77,6 +101,10 @@ struct ChardevFactory {
     }
     Result<std::unique_ptr<Chardev>> operator()(const PtyChardevOptions&) const {
         return PtyChardev::create(options.id, loop);
+    }
+    Result<std::unique_ptr<Chardev>> operator()(const RingbufChardevOptions& ringbuf) const {
+        return std::unique_ptr<Chardev>(
+            std::make_unique<RingbufChardev>(options.id, ringbuf, loop));
     }
 };
 

@@ -1,81 +1,19 @@
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include <cerrno>
-#include <cstddef>
 #include <cstring>
-#include <filesystem>
 #include <utility>
 
 #include "base/log.h"
 #include "daemon/chardev/kinds.h"
+#include "daemon/chardev/websocket_bridge.h"
 
 namespace halcyon {
 namespace {
-
-struct Address {
-    sockaddr_un value{};
-    socklen_t length = 0;
-};
-
-/// The path's length was checked with the command line.
-Address make_address(const SocketChardevOptions& options) {
-    Address address;
-    address.value.sun_family = AF_UNIX;
-    // An abstract name begins with a NUL byte, and its length counts (unix(7)).
-    const size_t offset = options.abstract ? 1 : 0;
-    options.path.copy(address.value.sun_path + offset, sizeof(address.value.sun_path) - offset);
-    const size_t used = offsetof(sockaddr_un, sun_path) + options.path.size() + 1;
-    const bool whole = options.abstract && !options.tight;
-    address.length = static_cast<socklen_t>(whole ? sizeof(address.value) : used);
-    return address;
-}
-
-const sockaddr* generic(const Address& address) {
-    return reinterpret_cast<const sockaddr*>(&address.value);
-}
-
-Result<UniqueFd> make_socket() {
-    UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    if (!socket) {
-        return Error::from_errno("cannot create a socket");
-    }
-    return socket;
-}
-
-/// Files that are made while this lives are their owner's only.
-class PrivateUmask {
-public:
-    PrivateUmask() : previous_(umask(0177)) {}
-    ~PrivateUmask() { umask(previous_); }
-    PrivateUmask(const PrivateUmask&) = delete;
-    PrivateUmask& operator=(const PrivateUmask&) = delete;
-
-private:
-    mode_t previous_;
-};
-
-/// Makes way for a new socket at the path: removes a socket that nobody listens on.
-Result<void> remove_stale(const SocketChardevOptions& options, const Address& address) {
-    struct stat status {};
-    if (lstat(options.path.c_str(), &status) == 0 && !S_ISSOCK(status.st_mode)) {
-        return Error("'" + options.path + "' exists and is no socket");
-    }
-    const UniqueFd probe = TRY(make_socket());
-    // Non-blocking: a listener with a full backlog answers EAGAIN, and is alive.
-    fcntl(probe.get(), F_SETFL, O_NONBLOCK);
-    if (::connect(probe.get(), generic(address), address.length) == 0 || errno != ECONNREFUSED) {
-        return Error("'" + options.path + "' is in use by another process that listens there");
-    }
-    if (unlink(options.path.c_str()) != 0 && errno != ENOENT) {
-        return Error::from_errno("cannot remove the stale socket '" + options.path + "'");
-    }
-    return {};
-}
 
 Result<int> socket_option(int fd, int option) {
     int value = 0;
@@ -91,13 +29,7 @@ Result<int> socket_option(int fd, int option) {
 SocketChardev::SocketChardev(std::string id, const SocketChardevOptions& options, MainLoop& loop)
     : Chardev(std::move(id), loop), options_(options) {}
 
-SocketChardev::~SocketChardev() {
-    struct stat status {};
-    if (made_file_ && lstat(file_path_.c_str(), &status) == 0 && status.st_dev == file_device_ &&
-        status.st_ino == file_inode_) {
-        unlink(file_path_.c_str());
-    }
-}
+SocketChardev::~SocketChardev() = default;
 
 Result<std::unique_ptr<Chardev>> SocketChardev::create(std::string id,
                                                        const SocketChardevOptions& options,
@@ -105,60 +37,42 @@ Result<std::unique_ptr<Chardev>> SocketChardev::create(std::string id,
     auto chardev = std::unique_ptr<SocketChardev>(new SocketChardev(std::move(id), options, loop));
     if (options.fd >= 0) {
         TRY(chardev->adopt_descriptor());
-    } else if (options.server) {
-        TRY(chardev->listen_at_path());
     } else {
-        TRY(chardev->connect_to_path());
-    }
-    if (chardev->listener_) {
-        TRY(chardev->start_accepting());
+        TRY(chardev->open_endpoint());
     }
     return std::unique_ptr<Chardev>(std::move(chardev));
 }
 
 std::string SocketChardev::filename() const {
-    const std::string where =
-        options_.fd >= 0 ? "fd:" + std::to_string(options_.fd) : "unix:" + options_.path;
-    return (is_open() ? "" : "disconnected:") + where + (options_.abstract ? ",abstract=on" : "") +
-           (options_.server ? ",server=on" : "");
+    const std::string suffix = std::string(options_.abstract ? ",abstract=on" : "") +
+                               (options_.server ? ",server=on" : "");
+    if (options_.fd >= 0 || !options_.inet) {
+        const std::string where =
+            options_.fd >= 0 ? "fd:" + std::to_string(options_.fd) : "unix:" + options_.path;
+        return (is_open() ? "" : "disconnected:") + where + suffix;
+    }
+    if (is_open()) {
+        return names_ + suffix + (peer_name_.empty() ? "" : " <-> " + peer_name_);
+    }
+    return "disconnected:" + names_ + suffix;
 }
 
 // -- opening --------------------------------------------------------------------------------------
 
-Result<void> SocketChardev::listen_at_path() {
-    const Address address = make_address(options_);
-    UniqueFd listener = TRY(make_socket());
-    const PrivateUmask private_umask;
-    int bound = ::bind(listener.get(), generic(address), address.length);
-    if (bound != 0 && errno == EADDRINUSE) {
-        if (options_.abstract) {
-            return Error("the abstract socket '" + options_.path + "' is in use");
-        }
-        TRY(remove_stale(options_, address));
-        bound = ::bind(listener.get(), generic(address), address.length);
+Result<void> SocketChardev::open_endpoint() {
+    endpoint_.emplace(TRY(SocketEndpoint::resolve(options_)));
+    if (options_.server) {
+        return start_accepting(TRY(endpoint_->listen()));
     }
-    if (bound != 0 || ::listen(listener.get(), kBacklog) != 0) {
-        return Error::from_errno("cannot listen at '" + options_.path + "'");
+    names_ = options_.inet
+                 ? "tcp:" + options_.inet->host + ":" + std::to_string(options_.inet->port)
+                 : "";
+    if (options_.reconnect.count() == 0) {
+        return adopt_peer(TRY(endpoint_->connect()));
     }
-    struct stat status {};
-    if (!options_.abstract && lstat(options_.path.c_str(), &status) == 0) {
-        made_file_ = true;
-        std::error_code ignored;
-        file_path_ = std::filesystem::absolute(options_.path, ignored).string();
-        file_device_ = status.st_dev;
-        file_inode_ = status.st_ino;
-    }
-    listener_ = std::move(listener);
+    retry_timer_ = loop().make_timer([this] { begin_connect(); });
+    post(static_cast<void (Chardev::*)()>(&SocketChardev::begin_connect));
     return {};
-}
-
-Result<void> SocketChardev::connect_to_path() {
-    const Address address = make_address(options_);
-    UniqueFd connection = TRY(make_socket());
-    if (::connect(connection.get(), generic(address), address.length) != 0) {
-        return Error::from_errno("cannot connect to '" + options_.path + "'");
-    }
-    return open_stream(std::move(connection), UniqueFd());
 }
 
 Result<void> SocketChardev::adopt_descriptor() {
@@ -173,31 +87,76 @@ Result<void> SocketChardev::adopt_descriptor() {
     }
     UniqueFd socket(options_.fd);
     fcntl(socket.get(), F_SETFD, FD_CLOEXEC);
-    if (options_.server) {
-        listener_ = std::move(socket);
-        return {};
+    if (!options_.server) {
+        return adopt_peer(std::move(socket));
     }
-    return open_stream(std::move(socket), UniqueFd());
+    std::vector<UniqueFd> listeners;
+    listeners.push_back(std::move(socket));
+    return start_accepting(std::move(listeners));
 }
 
-// -- clients --------------------------------------------------------------------------------------
-
-Result<void> SocketChardev::start_accepting() {
-    // Whoever connects and goes at once must not leave us blocked in accept.
-    fcntl(listener_.get(), F_SETFL, fcntl(listener_.get(), F_GETFL) | O_NONBLOCK);
-    retry_timer_ = loop().make_timer([this] { accept_watch_->wait_readable(); });
-    accept_watch_ = TRY(loop().watch(
-        listener_.get(), [this] { on_connection(); }, [] {}));
-    accept_watch_->wait_readable();
+/// Serves the peer at the other end of `socket`: at once, or after the WebSocket handshake.
+Result<void> SocketChardev::adopt_peer(UniqueFd socket) {
+    half_closed_ = false;
+    const SocketAddress peer = peer_address(socket.get());
+    peer_name_.clear();
+    if (peer.family() == AF_INET || peer.family() == AF_INET6) {
+        peer_name_ = describe_address(peer).substr(4);  // behind "tcp:"
+        const int nodelay = options_.inet && !options_.inet->nodelay ? 0 : 1;
+        setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &nodelay, sizeof(nodelay));
+    }
+    if (!options_.websocket) {
+        return open_stream(std::move(socket), UniqueFd());
+    }
+    websocket_ = TRY(WebSocketBridge::start(loop(), std::move(socket),
+                                            [this](bool accepted) { on_websocket(accepted); }));
+    websocket_->set_drain_callback([this] { recheck_drained(); });
     return {};
 }
 
-Result<bool> SocketChardev::accept_client() {
-    UniqueFd client(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+void SocketChardev::on_websocket(bool accepted) {
+    if (accepted) {
+        const Result<void> opened = open_stream(websocket_->take_stream(), UniqueFd());
+        if (opened) {
+            return;
+        }
+        spdlog::warn("chardev '{}': {}", id(), opened.error().message());
+    }
+    websocket_.reset();
+    on_peer_gone();
+}
+
+// -- clients of a server --------------------------------------------------------------------------
+
+Result<void> SocketChardev::start_accepting(std::vector<UniqueFd> listeners) {
+    retry_timer_ = loop().make_timer([this] { wait_for_connections(); });
+    for (UniqueFd& socket : listeners) {
+        // Whoever connects and goes at once must not leave us blocked in accept.
+        fcntl(socket.get(), F_SETFL, fcntl(socket.get(), F_GETFL) | O_NONBLOCK);
+        if (options_.inet) {
+            names_ += (names_.empty() ? "" : ",") + describe_address(own_address(socket.get()));
+        }
+        Listener& listener = listeners_.emplace_back();
+        listener.socket = std::move(socket);
+        listener.watch = TRY(loop().watch(
+            listener.socket.get(), [this, fd = listener.socket.get()] { on_connection(fd); },
+            [] {}));
+    }
+    wait_for_connections();
+    return {};
+}
+
+void SocketChardev::wait_for_connections() {
+    for (const Listener& listener : listeners_) {
+        listener.watch->wait_readable();
+    }
+}
+
+Result<bool> SocketChardev::accept_client(int listener) {
+    UniqueFd client(accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
     if (client) {
         retry_logged_ = false;
-        half_closed_ = false;
-        TRY(open_stream(std::move(client), UniqueFd()));
+        TRY(adopt_peer(std::move(client)));
         return true;
     }
     if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED) {
@@ -206,11 +165,17 @@ Result<bool> SocketChardev::accept_client() {
     return Error::from_errno("cannot accept a client");
 }
 
-void SocketChardev::on_connection() {
-    if (is_open()) {
+void SocketChardev::accept_waiting() {
+    for (const Listener& listener : listeners_) {
+        on_connection(listener.socket.get());
+    }
+}
+
+void SocketChardev::on_connection(int listener) {
+    if (has_peer()) {
         return;  // on_peer_gone looks again
     }
-    const Result<bool> accepted = accept_client();
+    const Result<bool> accepted = accept_client(listener);
     if (!accepted) {
         // Out of descriptors or memory: the listener stays readable, so asking again at once would
         // spin.
@@ -219,26 +184,82 @@ void SocketChardev::on_connection() {
         }
         retry_timer_->arm(loop().now() + kAcceptRetry);
     } else if (!*accepted) {
-        accept_watch_->wait_readable();
+        wait_for_connections();
     }
 }
 
 Result<bool> SocketChardev::wait_for_client(int cancel_fd) {
-    while (!is_open()) {
-        pollfd wait_for[2] = {{.fd = listener_.get(), .events = POLLIN, .revents = 0},
-                              {.fd = cancel_fd, .events = POLLIN, .revents = 0}};
-        if (::poll(wait_for, 2, -1) < 0 && errno != EINTR) {
+    std::vector<pollfd> wait_for{{.fd = cancel_fd, .events = POLLIN, .revents = 0}};
+    for (const Listener& listener : listeners_) {
+        wait_for.push_back({.fd = listener.socket.get(), .events = POLLIN, .revents = 0});
+    }
+    while (!has_peer()) {
+        if (::poll(wait_for.data(), wait_for.size(), -1) < 0 && errno != EINTR) {
             return Error::from_errno("cannot wait for a client");
         }
-        if (wait_for[1].revents != 0) {
+        if (wait_for[0].revents != 0) {
             return false;
         }
-        if (wait_for[0].revents != 0) {
-            TRY(accept_client());
+        for (size_t index = 1; index < wait_for.size() && !has_peer(); ++index) {
+            if (wait_for[index].revents != 0) {
+                TRY(accept_client(wait_for[index].fd));
+            }
         }
     }
     return true;
 }
+
+Result<void> SocketChardev::adopt_client(UniqueFd socket) {
+    if (!options_.server || has_peer()) {
+        return Error("chardev '" + id() + "' " +
+                     (options_.server ? "has a client already" : "is no socket server"));
+    }
+    return adopt_peer(std::move(socket));
+}
+
+// -- the server of a client -----------------------------------------------------------------------
+
+void SocketChardev::begin_connect() {
+    Result<UniqueFd> socket = endpoint_->begin_connect(next_address_);
+    next_address_ = (next_address_ + 1) % endpoint_->address_count();
+    if (!socket) {
+        return connect_failed(socket.error());
+    }
+    connecting_ = *std::move(socket);
+    Result<std::unique_ptr<FdWatch>> watch = loop().watch(
+        connecting_.get(), [] {}, [this] { on_connected(); });
+    if (!watch) {
+        return connect_failed(watch.error());
+    }
+    connect_watch_ = *std::move(watch);
+    connect_watch_->wait_writable();
+}
+
+void SocketChardev::on_connected() {
+    int error = 0;
+    socklen_t length = sizeof(error);
+    getsockopt(connecting_.get(), SOL_SOCKET, SO_ERROR, &error, &length);
+    connect_watch_.reset();
+    if (error != 0) {
+        return connect_failed(Error::from_errno("cannot connect", error));
+    }
+    retry_logged_ = false;
+    const Result<void> opened = adopt_peer(std::exchange(connecting_, UniqueFd()));
+    if (!opened) {
+        connect_failed(opened.error());
+    }
+}
+
+void SocketChardev::connect_failed(const Error& error) {
+    connect_watch_.reset();
+    connecting_.reset();
+    if (!std::exchange(retry_logged_, true)) {
+        spdlog::info("chardev '{}': {}; trying again", id(), error.message());
+    }
+    retry_timer_->arm(loop().now() + options_.reconnect);
+}
+
+// -- the end of a connection ----------------------------------------------------------------------
 
 void SocketChardev::on_input_end() {
     pollfd poll_peer{.fd = input_fd(), .events = 0, .revents = 0};
@@ -259,14 +280,65 @@ void SocketChardev::on_recheck() {
 
 void SocketChardev::on_peer_gone() {
     half_closed_ = false;
-    if (accept_watch_ != nullptr) {
-        accept_watch_->wait_readable();
+    peer_name_.clear();
+    websocket_.reset();
+    received_.clear();
+    if (options_.server) {
+        wait_for_connections();
+    } else if (options_.reconnect.count() != 0) {
+        retry_timer_->arm(loop().now() + options_.reconnect);
     }
 }
 
+bool SocketChardev::drained() const {
+    return Chardev::drained() && (websocket_ == nullptr || !is_open() || websocket_->drained());
+}
+
+// -- bytes ----------------------------------------------------------------------------------------
+
 // A socket that was inherited may be shared, so its own flags are left alone.
 ssize_t SocketChardev::read_some(int fd, std::span<std::byte> buffer) {
-    return ::recv(fd, buffer.data(), buffer.size(), MSG_DONTWAIT);
+    iovec piece{.iov_base = buffer.data(), .iov_len = buffer.size()};
+    alignas(cmsghdr) std::byte control[CMSG_SPACE(kMaxDescriptors * sizeof(int))];
+    msghdr message{};
+    message.msg_iov = &piece;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof(control);
+    const ssize_t got = ::recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (got >= 0 && message.msg_controllen != 0) {
+        take_control(message);
+    }
+    return got;
+}
+
+/// Keeps the descriptors that came with a message, in place of earlier ones that nobody took.
+void SocketChardev::take_control(msghdr& message) {
+    std::deque<UniqueFd> received;
+    for (cmsghdr* part = CMSG_FIRSTHDR(&message); part != nullptr;
+         part = CMSG_NXTHDR(&message, part)) {
+        if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) {
+            continue;
+        }
+        const size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t index = 0; index < count; ++index) {
+            int fd = -1;
+            std::memcpy(&fd, CMSG_DATA(part) + index * sizeof(int), sizeof(fd));
+            received.emplace_back(fd);
+        }
+    }
+    if (!received.empty()) {
+        received_ = std::move(received);
+    }
+}
+
+UniqueFd SocketChardev::take_descriptor() {
+    if (received_.empty()) {
+        return {};
+    }
+    UniqueFd first = std::move(received_.front());
+    received_.pop_front();
+    return first;
 }
 
 ssize_t SocketChardev::write_some(int fd, std::span<const std::byte> data) {

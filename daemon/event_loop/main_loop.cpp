@@ -147,6 +147,10 @@ Result<std::unique_ptr<FdWatch>> MainLoop::watch(int fd, std::function<void()> o
     return std::unique_ptr<FdWatch>(std::move(watch));
 }
 
+asio::io_context& MainLoop::context() {
+    return implementation_->context;
+}
+
 void MainLoop::run() {
     implementation_->context.restart();
     implementation_->context.run();

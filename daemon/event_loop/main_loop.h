@@ -7,6 +7,10 @@
 #include "base/event_loop.h"
 #include "base/result.h"
 
+namespace boost::asio {
+class io_context;
+}
+
 namespace halcyon {
 
 /// Tells when a descriptor is ready. Each request is for one call; a second request while one is
@@ -22,8 +26,7 @@ public:
     virtual void wait_writable() = 0;
 };
 
-/// The EventLoop on Asio; the only place of Halcyon that sees Asio. Constructed, run and destroyed
-/// on the main thread.
+/// The EventLoop on Asio. Constructed, run and destroyed on the main thread.
 class MainLoop final : public EventLoop {
 public:
     MainLoop();
@@ -39,6 +42,10 @@ public:
     /// another watch.
     Result<std::unique_ptr<FdWatch>> watch(int fd, std::function<void()> on_readable,
                                            std::function<void()> on_writable);
+
+    /// For what is built on Asio itself (daemon/chardev/websocket_bridge.h); all else uses the
+    /// above.
+    [[nodiscard]] boost::asio::io_context& context();
 
     /// Runs tasks, timers and watches until `stop`.
     void run();

@@ -1,6 +1,7 @@
 #include <sys/un.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <limits>
 
@@ -15,16 +16,86 @@ namespace {
 constexpr size_t kMaxSocketPath = sizeof(sockaddr_un::sun_path) - 1;
 /// COM1 to COM4.
 constexpr size_t kMaxSerialPorts = 4;
+/// More than anybody reads back.
+constexpr uint64_t kMaxRingbuf = 64 * 1024 * 1024;
 
 Error invalid(std::string message) {
     return Error(std::move(message), ErrorCode::kInvalidArgument);
 }
 
+Result<uint16_t> to_port(const char* key, const std::string& text) {
+    const std::optional<uint64_t> port = parse_number(text);
+    if (!port || *port > std::numeric_limits<uint16_t>::max()) {
+        return invalid(std::string(key) + "= is a port from 0 to 65535, not '" + text + "'");
+    }
+    return static_cast<uint16_t>(*port);
+}
+
+/// The host and port of a TCP socket; nothing when there is neither.
+Result<std::optional<InetOptions>> take_inet(KeyValues& values) {
+    const std::optional<std::string> host = values.take("host");
+    const std::optional<std::string> port = values.take("port");
+    if (!host && !port) {
+        return std::optional<InetOptions>();
+    }
+    if (!port) {
+        return invalid("port= is missing");
+    }
+    InetOptions inet{.host = host.value_or(""), .port = TRY(to_port("port", *port))};
+    if (const std::optional<std::string> last = values.take("to")) {
+        inet.last_port = TRY(to_port("to", *last));
+        if (*inet.last_port < inet.port) {
+            return invalid("to= is less than port=");
+        }
+    }
+    inet.ipv4 = TRY(values.take_bool("ipv4")).value_or(false);
+    inet.ipv6 = TRY(values.take_bool("ipv6")).value_or(false);
+    inet.nodelay = TRY(values.take_bool("nodelay")).value_or(true);
+    return std::optional(std::move(inet));
+}
+
+/// reconnect= in seconds, reconnect-ms= in milliseconds; 0 for neither.
+Result<std::chrono::milliseconds> take_reconnect(KeyValues& values) {
+    constexpr uint64_t kLongest = 86400;
+    const std::optional<uint64_t> seconds = TRY(values.take_number("reconnect", kLongest));
+    const std::optional<uint64_t> milliseconds =
+        TRY(values.take_number("reconnect-ms", kLongest * 1000));
+    if (seconds && milliseconds) {
+        return invalid("reconnect= and reconnect-ms= exclude each other");
+    }
+    return std::chrono::milliseconds(milliseconds.value_or(seconds.value_or(0) * 1000));
+}
+
+/// What the options say together.
+Result<void> check_socket(const SocketChardevOptions& socket) {
+    const int places =
+        (socket.path.empty() ? 0 : 1) + (socket.fd < 0 ? 0 : 1) + (socket.inet ? 1 : 0);
+    if (places != 1) {
+        return invalid(places == 0 ? "path=, host= and port=, or fd= is missing"
+                                   : "path=, host= and port=, and fd= exclude each other");
+    }
+    if (socket.path.size() > kMaxSocketPath) {
+        return invalid("the socket path is " + std::to_string(socket.path.size()) +
+                       " bytes long; the system takes at most " + std::to_string(kMaxSocketPath));
+    }
+    if (socket.inet && !socket.server && socket.inet->host.empty()) {
+        return invalid("host= is missing");
+    }
+    if (socket.inet && !socket.server && socket.inet->last_port) {
+        return invalid("to= is for a server");
+    }
+    if (socket.websocket && !socket.server) {
+        return invalid("websocket= is for a server; say server=on too");
+    }
+    if (socket.reconnect.count() != 0 && (socket.server || socket.fd >= 0)) {
+        return invalid("reconnect= is for a client that connects to path= or host=");
+    }
+    return {};
+}
+
 Result<SocketChardevOptions> take_socket(KeyValues& values) {
     SocketChardevOptions socket;
-    if (values.take("host") || values.take("port")) {
-        return invalid("TCP sockets are not supported; give path= or fd=");
-    }
+    socket.inet = TRY(take_inet(values));
     socket.path = values.take("path").value_or("");
     const std::optional<uint64_t> fd =
         TRY(values.take_number("fd", std::numeric_limits<int>::max()));
@@ -33,20 +104,28 @@ Result<SocketChardevOptions> take_socket(KeyValues& values) {
     const std::optional<bool> wait = TRY(values.take_bool("wait"));
     socket.abstract = TRY(values.take_bool("abstract")).value_or(false);
     socket.tight = TRY(values.take_bool("tight")).value_or(true);
+    socket.websocket = TRY(values.take_bool("websocket")).value_or(false);
+    socket.reconnect = TRY(take_reconnect(values));
     TRY(values.expect_empty());
     if (wait && !socket.server) {
         return invalid("wait= is for a server; say server=on too");
     }
     socket.wait = socket.server && wait.value_or(true);
-    if (socket.path.empty() == (socket.fd < 0)) {
-        return invalid(socket.path.empty() ? "path= or fd= is missing"
-                                           : "path= and fd= exclude each other");
-    }
-    if (socket.path.size() > kMaxSocketPath) {
-        return invalid("the socket path is " + std::to_string(socket.path.size()) +
-                       " bytes long; the system takes at most " + std::to_string(kMaxSocketPath));
-    }
+    TRY(check_socket(socket));
     return socket;
+}
+
+Result<RingbufChardevOptions> take_ringbuf(KeyValues& values) {
+    RingbufChardevOptions ringbuf;
+    if (const std::optional<std::string> text = values.take("size")) {
+        const std::optional<uint64_t> size = parse_size(*text, 1);
+        if (!size || *size > kMaxRingbuf || !std::has_single_bit(*size)) {
+            return invalid("size= is a power of two up to 64M, not '" + *text + "'");
+        }
+        ringbuf.size = static_cast<uint32_t>(*size);
+    }
+    TRY(values.expect_empty());
+    return ringbuf;
 }
 
 Result<FileChardevOptions> take_file(KeyValues& values) {
@@ -70,11 +149,36 @@ Result<void> take_kind(const std::string& kind, KeyValues& values, ChardevOption
         chardev.kind = PtyChardevOptions();
     } else if (kind == "null") {
         chardev.kind = NullChardevOptions();
+    } else if (kind == "ringbuf") {
+        chardev.kind = TRY(take_ringbuf(values));
     } else {
         return invalid("there is no back end '" + kind +
-                       "', only socket, stdio, file, pty and null");
+                       "', only socket, stdio, file, pty, ringbuf and null");
     }
     return values.expect_empty();
+}
+
+/// "HOST:PORT,key=value,...", with an IPv6 address in brackets.
+Result<SocketChardevOptions> parse_tcp(const std::string& text, bool websocket) {
+    std::string place;
+    KeyValues values = TRY(KeyValues::parse_with_head(text, &place));
+    const size_t colon = place.rfind(':');
+    if (colon == std::string::npos) {
+        return invalid("'" + place + "' is no HOST:PORT");
+    }
+    if (values.take("host") || values.take("port") || values.take("path") || values.take("fd")) {
+        return invalid("host=, port=, path= and fd= are for -chardev socket");
+    }
+    std::string host = place.substr(0, colon);
+    if (host.starts_with('[') && host.ends_with(']')) {
+        host = host.substr(1, host.size() - 2);
+    }
+    values.set("host", host);
+    values.set("port", place.substr(colon + 1));
+    if (websocket) {
+        values.set("websocket", "on");
+    }
+    return take_socket(values);
 }
 
 /// The back end that -serial, -debugcon and -qmp describe in place: "stdio", "unix:PATH,...".
@@ -94,6 +198,12 @@ Result<ChardevOptions> parse_in_place(const OptionParser& parser, const std::str
         chardev.kind = TRY(take_socket(values));
         return chardev;
     }
+    for (const std::string scheme : {"tcp:", "websocket:"}) {
+        if (text.starts_with(scheme)) {
+            chardev.kind = TRY(parse_tcp(text.substr(scheme.size()), scheme == "websocket:"));
+            return chardev;
+        }
+    }
     if (text.starts_with("file:")) {
         // All of the rest is the path, commas included, as in QEMU.
         FileChardevOptions file{.path = text.substr(5), .append = false};
@@ -105,7 +215,7 @@ Result<ChardevOptions> parse_in_place(const OptionParser& parser, const std::str
     }
     KeyValues values = TRY(KeyValues::parse(text, "kind"));
     const std::string kind = TRY(values.take_required("kind"));
-    if (kind != "stdio" && kind != "pty" && kind != "null") {
+    if (kind != "stdio" && kind != "pty" && kind != "null" && kind != "ringbuf") {
         return invalid("'" + kind + "' is no back end");
     }
     TRY(take_kind(kind, values, chardev));
@@ -193,7 +303,8 @@ Result<void> apply_chardev(OptionParser& parser, const std::string& argument) {
     KeyValues values = TRY(KeyValues::parse(argument, "backend"));
     const std::string kind = TRY(values.take_required("backend"));
     if (asks_for_help(kind)) {
-        parser.options.information = "Character back ends:\nsocket\nstdio\nfile\npty\nnull\n";
+        parser.options.information =
+            "Character back ends:\nsocket\nstdio\nfile\npty\nringbuf\nnull\n";
         return {};
     }
     ChardevOptions chardev{

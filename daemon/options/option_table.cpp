@@ -140,30 +140,39 @@ constexpr OptionSpec kOptions[] = {
     {"no-shutdown", "", OptionArea::kFirmware, "",
      "stop, but do not end, when the guest powers itself off", apply_no_shutdown},
     {"serial", "", OptionArea::kCharacter,
-     "stdio|pty|null|none|file:PATH|unix:PATH[,server=on|off][,wait=on|off]|chardev:ID",
+     "stdio|pty|null|none|file:PATH|unix:PATH[,server=on|off][,wait=on|off]|"
+     "tcp:HOST:PORT[,server=on|off][,wait=on|off]|chardev:ID",
      "the next serial port, COM1 to COM4 (default none)", apply_serial},
     {"debugcon", "", OptionArea::kCharacter,
-     "stdio|pty|null|none|file:PATH|unix:PATH[,server=on|off][,wait=on|off]|chardev:ID",
+     "stdio|pty|null|none|file:PATH|unix:PATH[,server=on|off][,wait=on|off]|"
+     "tcp:HOST:PORT[,server=on|off][,wait=on|off]|chardev:ID",
      "the firmware's debug console, port 0x402 (default none)", apply_debugcon},
-    {"chardev", "", OptionArea::kCharacter, "socket|stdio|file|pty|null,id=ID[,KEY=VALUE...]|help",
+    {"chardev", "", OptionArea::kCharacter,
+     "socket|stdio|file|pty|ringbuf|null,id=ID[,KEY=VALUE...]|help",
      "a back end for serial ports, the debug console or monitors:\n"
      "socket,id=ID,path=PATH[,abstract=on|off][,tight=on|off][,server=on|off][,wait=on|off]\n"
+     "socket,id=ID,host=HOST,port=PORT[,to=PORT][,ipv4=on|off][,ipv6=on|off][,nodelay=on|off]\n"
+     "  [,server=on|off][,wait=on|off]\n"
      "socket,id=ID,fd=N[,server=on|off][,wait=on|off]  an inherited socket\n"
      "stdio,id=ID[,signal=on|off]\n"
      "file,id=ID,path=PATH[,append=on|off]\n"
      "pty,id=ID\n"
+     "ringbuf,id=ID[,size=SIZE]  the last SIZE bytes (default 64k), for QMP's ringbuf-read\n"
      "null,id=ID\n"
-     "server=on listens, wait=on (default) waits for the first client;\n"
-     "server=off (default) connects",
+     "server=on listens, wait=on (default) waits for the first client, websocket=on speaks\n"
+     "WebSocket with its clients; server=off (default) connects, and with reconnect=SECONDS or\n"
+     "reconnect-ms=MS again and again",
      apply_chardev},
     {"nographic", "", OptionArea::kCharacter, "",
      "the first serial port on stdio, unless -serial says otherwise", apply_nographic},
     {"display", "", OptionArea::kCharacter, "none", "there are no displays", apply_display},
     {"qmp", "", OptionArea::kMonitor,
-     "unix:PATH[,server=on|off][,wait=on|off]|stdio|pty|chardev:ID",
+     "unix:PATH[,server=on|off][,wait=on|off]|tcp:HOST:PORT[,server=on|off][,wait=on|off]|"
+     "stdio|pty|chardev:ID",
      "a QMP monitor; may be repeated", apply_qmp},
     {"qmp-pretty", "", OptionArea::kMonitor,
-     "unix:PATH[,server=on|off][,wait=on|off]|stdio|pty|chardev:ID",
+     "unix:PATH[,server=on|off][,wait=on|off]|tcp:HOST:PORT[,server=on|off][,wait=on|off]|"
+     "stdio|pty|chardev:ID",
      "the same, with its messages spread over lines", apply_qmp_pretty},
     {"mon", "", OptionArea::kMonitor, "[chardev=]ID,mode=control[,pretty=on|off]",
      "a QMP monitor on a back end made by -chardev", apply_mon},

@@ -1,6 +1,8 @@
 /// Options: everything the command line says.
 #pragma once
 
+#include <chrono>
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
@@ -16,7 +18,22 @@ namespace halcyon {
 /// -chardev null
 struct NullChardevOptions {};
 
-/// -chardev socket: a Unix socket. An inherited descriptor replaces the path.
+/// The host and port of a TCP socket.
+struct InetOptions {
+    /// A name or an address; empty for a server at all of its host's addresses.
+    std::string host = {};
+    uint16_t port = 0;
+    /// A server tries the ports up to this one.
+    std::optional<uint16_t> last_port = {};
+    /// Only addresses of one family are used, if just one of these is true.
+    bool ipv4 = false;
+    bool ipv6 = false;
+    /// Small messages are not delayed (TCP_NODELAY): a reply is one write, and its reader waits.
+    bool nodelay = true;
+};
+
+/// -chardev socket: a Unix socket, or a TCP socket with `inet`. An inherited descriptor replaces
+/// both.
 struct SocketChardevOptions {
     std::string path = {};
     /// In the abstract name space; without `tight` the name is padded with zeroes to its full
@@ -29,6 +46,16 @@ struct SocketChardevOptions {
     bool server = false;
     /// A server's start-up waits for its first client.
     bool wait = false;
+    std::optional<InetOptions> inet = {};
+    /// Clients speak WebSocket (RFC 6455); servers only.
+    bool websocket = false;
+    /// A client tries again this long after its connection was lost or refused; 0 for never.
+    std::chrono::milliseconds reconnect{0};
+};
+
+/// -chardev ringbuf: keeps the last `size` bytes of output, a power of two.
+struct RingbufChardevOptions {
+    uint32_t size = 65536;
 };
 
 /// -chardev stdio
@@ -51,7 +78,7 @@ struct ChardevOptions {
     /// The option it came from, for errors: "-serial stdio".
     std::string origin;
     std::variant<NullChardevOptions, SocketChardevOptions, StdioChardevOptions, FileChardevOptions,
-                 PtyChardevOptions>
+                 PtyChardevOptions, RingbufChardevOptions>
         kind;
 };
 

@@ -219,6 +219,34 @@ TEST(CommandLine, ReadsTheOldFlagsOfSockets) {
     EXPECT_FALSE(socket->wait);
 }
 
+TEST(CommandLine, ReadsTcpInPlace) {
+    const auto options = parse("-qmp tcp:[::1]:4444,server=on,wait=off,to=4450,ipv6=on");
+    const auto* socket = kind_of<SocketChardevOptions>(options);
+    ASSERT_NE(socket, nullptr);
+    ASSERT_TRUE(socket->inet);
+    EXPECT_EQ(socket->inet->host, "::1");
+    EXPECT_EQ(socket->inet->port, 4444);
+    EXPECT_EQ(socket->inet->last_port, 4450);
+    EXPECT_TRUE(socket->inet->ipv6);
+    EXPECT_FALSE(socket->wait);
+    const auto any = parse("-serial tcp::5555,server=on");
+    EXPECT_EQ(kind_of<SocketChardevOptions>(any)->inet->host, "");
+}
+
+TEST(CommandLine, ReadsReconnectAndWebsocket) {
+    const auto client = parse("-chardev socket,id=a,host=h,port=1,reconnect=3");
+    EXPECT_EQ(kind_of<SocketChardevOptions>(client)->reconnect, std::chrono::seconds(3));
+    const auto sooner = parse("-chardev socket,id=a,path=/x,reconnect-ms=30");
+    EXPECT_EQ(kind_of<SocketChardevOptions>(sooner)->reconnect, std::chrono::milliseconds(30));
+    const auto server = parse("-qmp websocket:127.0.0.1:5700,server=on");
+    EXPECT_TRUE(kind_of<SocketChardevOptions>(server)->websocket);
+}
+
+TEST(CommandLine, ReadsARingBuffer) {
+    EXPECT_EQ(kind_of<RingbufChardevOptions>(parse("-chardev ringbuf,id=r"))->size, 65536u);
+    EXPECT_EQ(kind_of<RingbufChardevOptions>(parse("-chardev ringbuf,id=r,size=4k"))->size, 4096u);
+}
+
 TEST(CommandLine, ReadsTheOtherBackEnds) {
     const auto options = parse(
         "-chardev file,id=f,path=/f,append=on -chardev pty,id=p -chardev null,id=n "
@@ -368,9 +396,10 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"-chardev null,id=a -chardev pty,id=a",
                 "-chardev pty,id=a: there already is a chardev 'a'"},
         BadCase{"-chardev file,id=a", "-chardev file,id=a: path= is missing"},
-        BadCase{"-chardev socket,id=a", "-chardev socket,id=a: path= or fd= is missing"},
+        BadCase{"-chardev socket,id=a",
+                "-chardev socket,id=a: path=, host= and port=, or fd= is missing"},
         BadCase{"-chardev socket,id=a,path=/x,fd=3",
-                "-chardev socket,id=a,path=/x,fd=3: path= and fd= exclude each other"},
+                "-chardev socket,id=a,path=/x,fd=3: path=, host= and port=, and fd= exclude"},
         BadCase{"-chardev socket,id=a,fd=x", "-chardev socket,id=a,fd=x: fd must be a number"},
         BadCase{"-chardev socket,id=a,fd=99999999999",
                 "-chardev socket,id=a,fd=99999999999: fd must be a number"},
@@ -378,11 +407,26 @@ INSTANTIATE_TEST_SUITE_P(
                 "-chardev socket,id=a,path=/x,wait=off: wait= is for a server"},
         BadCase{"-chardev socket,id=a,path=/x,server=yes",
                 "-chardev socket,id=a,path=/x,server=yes: server must be on or off, not 'yes'"},
-        BadCase{"-chardev socket,id=a,host=localhost,port=1",
-                "-chardev socket,id=a,host=localhost,port=1: TCP sockets are not supported"},
+        BadCase{"-chardev socket,id=a,host=localhost",
+                "-chardev socket,id=a,host=localhost: port= is missing"},
+        BadCase{"-chardev socket,id=a,port=65536",
+                "-chardev socket,id=a,port=65536: port= is a port from 0 to 65535, not '65536'"},
+        BadCase{"-chardev socket,id=a,port=9,to=8",
+                "-chardev socket,id=a,port=9,to=8: to= is less than port="},
+        BadCase{"-chardev socket,id=a,port=1", "-chardev socket,id=a,port=1: host= is missing"},
+        BadCase{"-chardev socket,id=a,path=/x,websocket=on",
+                "-chardev socket,id=a,path=/x,websocket=on: websocket= is for a server"},
+        BadCase{"-chardev socket,id=a,path=/x,server=on,reconnect=1",
+                "-chardev socket,id=a,path=/x,server=on,reconnect=1: reconnect= is for a client"},
+        BadCase{"-chardev socket,id=a,path=/x,reconnect=1,reconnect-ms=5",
+                "-chardev socket,id=a,path=/x,reconnect=1,reconnect-ms=5: reconnect= and "
+                "reconnect-ms= exclude each other"},
+        BadCase{"-chardev ringbuf,id=a,size=1000",
+                "-chardev ringbuf,id=a,size=1000: size= is a power of two up to 64M, not '1000'"},
         BadCase{"-qmp unix:", "-qmp unix:: the path behind unix: is missing"},
         BadCase{"-qmp unix:/x,foo=1", "-qmp unix:/x,foo=1: unknown parameter 'foo'"},
-        BadCase{"-qmp tcp:localhost:1", "-qmp tcp:localhost:1: 'tcp:localhost:1' is no back end"},
+        BadCase{"-qmp tcp:localhost", "-qmp tcp:localhost: 'localhost' is no HOST:PORT"},
+        BadCase{"-qmp tcp:localhost:x", "-qmp tcp:localhost:x: port= is a port from 0 to 65535"},
         BadCase{"-serial mon:stdio", "-serial mon:stdio: 'mon:stdio' is no back end"},
         BadCase{"-serial file:", "-serial file:: the path behind file: is missing"},
         BadCase{"-serial chardev:", "-serial chardev:: the id behind chardev: is missing"},

@@ -2,6 +2,7 @@
 /// end that records, and client sockets.
 #pragma once
 
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -97,6 +98,18 @@ public:
             ::connect(socket_.get(), reinterpret_cast<sockaddr*>(&address),
                       static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size() + 1)) ==
             0;
+    }
+    /// A port of the loopback address.
+    struct TcpPort {
+        uint16_t number;
+    };
+    explicit TestClient(TcpPort port) : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
+        sockaddr_in address{};
+        address.sin_family = AF_INET;
+        address.sin_port = htons(port.number);
+        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        connected_ =
+            ::connect(socket_.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0;
     }
 
     [[nodiscard]] bool connected() const { return connected_; }
