@@ -30,6 +30,9 @@ void disable_features(CpuidEntries& entries, const ProcessorFeatures& disabled);
 kvm_cpuid_entry2* find_leaf(CpuidEntries& entries, uint32_t leaf, uint32_t subleaf);
 const kvm_cpuid_entry2* find_leaf(const CpuidEntries& entries, uint32_t leaf, uint32_t subleaf);
 
+/// Puts one registered result into the leaves: value where the mask is set.
+void apply_cpuid_result(CpuidEntries& entries, const mshv::RegisterCpuidResultInput& input);
+
 /// Any thread.
 class Cpuid {
 public:

@@ -5,9 +5,11 @@
 #include <mutex>
 #include <optional>
 #include <shared_mutex>
+#include <utility>
 #include <vector>
 
 #include "accel/mshv/mshv_abi.h"
+#include "accel/mshv/mshv_hypercalls.h"
 #include "tools/mshv-emulator/kvm.h"
 #include "tools/mshv-emulator/options.h"
 #include "tools/mshv-emulator/translate.h"
@@ -18,9 +20,10 @@ namespace halcyon::emulator {
 struct MemoryRegion {
     uint64_t first_page;
     uint64_t page_count;
-    uint64_t host;  ///< address in the program
-    uint8_t flags;  ///< mshv::MemoryFlag, without kMemoryUnmap
-    uint32_t slot;  ///< KVM's number of it
+    uint64_t host;                ///< address in the program
+    uint8_t flags;                ///< mshv::MemoryFlag, without kMemoryUnmap
+    uint32_t slot;                ///< KVM's number of it
+    std::vector<uint64_t> dirty;  ///< a bit for each page, while tracking
 
     [[nodiscard]] bool contains(uint64_t page) const {
         return page >= first_page && page - first_page < page_count;
@@ -37,6 +40,14 @@ long check_memory_overlap(const std::vector<MemoryRegion>& regions,
 /// The position of the mapping to remove, or -errno.
 long find_memory_to_unmap(const std::vector<MemoryRegion>& regions,
                           const mshv::UserMemoryRegion& argument, Kernel kernel);
+
+/// Flags of GET_GPA_PAGES_ACCESS_STATES (struct hv_input_get_gpa_pages_access_state).
+enum PageStateFlag : uint64_t {
+    kClearAccessed = 1U << 0,
+    kSetAccessed = 1U << 1,
+    kClearDirty = 1U << 2,
+    kSetDirty = 1U << 3,
+};
 
 /// Any thread: vCPU threads look up while the partition's ioctls change.
 class GuestMemory final : public PhysicalMemory {
@@ -62,12 +73,15 @@ public:
     [[nodiscard]] Access access(uint64_t gpa) const override;
     void set_entry_bits(uint64_t gpa, uint64_t bits) override;
 
-    /// GPA_PAGE_ACCESS_TRACKING: KVM's dirty log for all mappings, present and to come.
-    long set_tracking(bool on);
+    /// GPA_PAGE_ACCESS_TRACKING: KVM's dirty log for all mappings, present and to come. It can only
+    /// be switched off while every writable page is dirty.
+    mshv::HvStatus set_tracking(bool on);
     [[nodiscard]] bool tracking() const;
-    /// Reads and clears KVM's dirty bits of the mapping with that page: a bit for each of its
-    /// pages. -ENOENT without such a mapping.
-    long take_dirty_log(uint64_t page, MemoryRegion& region, std::vector<uint64_t>& bits);
+    /// GET_GPA_PAGES_ACCESS_STATES: a byte for each page, bit 0 accessed, bit 1 dirty, as before
+    /// the change that `flags` (PageStateFlag) asks for. `done` pages were served, up to the first
+    /// that is not mapped. KVM does not know which pages were accessed: all of them are.
+    mshv::HvStatus page_states(uint64_t first_page, uint64_t count, uint64_t flags, uint8_t* states,
+                               uint64_t& done);
 
 private:
     long map(const mshv::UserMemoryRegion& argument);
@@ -75,6 +89,10 @@ private:
     [[nodiscard]] long set_slot(const MemoryRegion& region, bool present) const;
     [[nodiscard]] uint32_t free_slot() const;
     [[nodiscard]] const MemoryRegion* find_region(uint64_t page) const;
+    [[nodiscard]] MemoryRegion* find_region(uint64_t page) {
+        return const_cast<MemoryRegion*>(std::as_const(*this).find_region(page));
+    }
+    long collect_dirty(MemoryRegion& region);
 
     KvmVm& vm_;
     mutable std::shared_mutex mutex_;

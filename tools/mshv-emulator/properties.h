@@ -20,6 +20,10 @@ struct PartitionConfig {
     uint64_t disabled_xsave_features = 0;    ///< the bits of PROCESSOR_XSAVE_FEATURES
 };
 
+/// A property of the processor that CPUID leaves show; kUnknownProperty for others.
+mshv::HvStatus get_processor_property(const std::vector<kvm_cpuid_entry2>& leaves,
+                                      mshv::PartitionProperty property, uint64_t& value);
+
 /// The host's, on the device's descriptor: GET_PARTITION_PROPERTY of HV_PARTITION_ID_SELF.
 mshv::HvStatus get_host_property(mshv::PartitionProperty property, uint64_t& value);
 /// GET_PARTITION_PROPERTY_EX: the bytes of the answer.
@@ -35,7 +39,8 @@ class Properties {
 public:
     explicit Properties(const PartitionConfig& config);
 
-    mshv::HvStatus get(mshv::PartitionProperty property, uint64_t& value) const;
+    mshv::HvStatus get(Partition& partition, mshv::PartitionProperty property,
+                       uint64_t& value) const;
     /// Early properties fail with kInvalidPartitionState once the partition is initialized.
     mshv::HvStatus set(Partition& partition, mshv::PartitionProperty property, uint64_t value);
 
@@ -49,7 +54,6 @@ public:
     [[nodiscard]] bool frozen() const;
     /// The host's TSC at which guests' TSCs stand still; only while frozen.
     [[nodiscard]] uint64_t frozen_tsc() const;
-    void set_guest_os_id(uint64_t id);
 
 private:
     mshv::HvStatus set_time_freeze(Partition& partition, uint64_t value);

@@ -18,7 +18,8 @@ public:
     virtual ~PhysicalMemory() = default;
     virtual bool read(uint64_t gpa, void* to, uint64_t size) const = 0;
     [[nodiscard]] virtual Access access(uint64_t gpa) const = 0;
-    /// Sets bits in the 64-bit page-table entry at `gpa` at once, as the processor would.
+    /// Sets some of the low 32 bits of the page-table entry at `gpa`, at once, as the processor
+    /// does.
     virtual void set_entry_bits(uint64_t gpa, uint64_t bits) = 0;
 };
 
