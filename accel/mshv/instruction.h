@@ -67,6 +67,13 @@ public:
     /// per page of a string instruction.
     virtual std::optional<AccessFault> check_write(uint64_t linear, size_t size) = 0;
 
+    /// Whether a read would succeed, without doing it, for the same reason. Nothing, without
+    /// looking, is a fair answer; then a device may be read for an instruction that faults after
+    /// that.
+    virtual std::optional<AccessFault> check_read(uint64_t /*linear*/, size_t /*size*/) {
+        return std::nullopt;
+    }
+
     /// One element of INS or OUTS: width 1, 2 or 4. The right to the port is not checked: the
     /// processor does that before it intercepts (Intel SDM 3C 26.1.1).
     virtual void port_read(uint16_t port, std::span<std::byte> data) = 0;

@@ -114,9 +114,12 @@ void compare_exchange(Execution& execution) {
     const uint64_t found = execution.get_for_update(0);
     const uint64_t expected = execution.gpr(kRax, size);
     const bool equal = found == expected;
-    // The destination is written either way.
-    execution.set(0, equal ? execution.get(1) : found);
-    if (!equal) {
+    if (equal) {
+        execution.set(0, execution.get(1));
+    } else {
+        if (execution.is_memory(0)) {
+            execution.set(0, found);  // memory sees a write either way
+        }
         execution.set_gpr(kRax, size, found);
     }
     execution.set_flags(kStatusFlags, subtract(expected, found, false, size).flags);

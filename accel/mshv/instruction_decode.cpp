@@ -15,6 +15,8 @@ constexpr uint16_t kBig = 1U << 14;
 ZydisDecoder decoder_for(ZydisMachineMode mode, ZydisStackWidth width) {
     ZydisDecoder decoder;
     ZydisDecoderInit(&decoder, mode, width);
+    // 3Eh before an indirect branch is a segment override too.
+    ZydisDecoderEnableMode(&decoder, ZYDIS_DECODER_MODE_CET, ZYAN_FALSE);
     return decoder;
 }
 

@@ -117,10 +117,14 @@ public:
     void read(Location location, std::span<std::byte> data);
     void write(Location location, std::span<const std::byte> data);
     void check_write(Location location, size_t size);
+    /// A write of memory to memory is known to fault: whether the read would have, before it.
+    void read_faults_first(Location location, size_t size);
     uint64_t load(Location location, unsigned size);
     void store(Location location, unsigned size, uint64_t value);
     /// #GP unless the linear address is a multiple.
     void require_alignment(Location location, unsigned alignment);
+    /// #GP or #SS unless the segment allows a byte to be read.
+    void check_address(Location location);
 
     // General registers: the low `size` bytes of one, and parts above as the processor keeps them.
     [[nodiscard]] uint64_t gpr(unsigned index) const { return registers_.gpr[index]; }
@@ -168,6 +172,7 @@ private:
     [[nodiscard]] uint64_t linear_after(uint64_t address, size_t size) const;
     [[nodiscard]] bool canonical(uint64_t address) const;
     bool check_write_linear(uint64_t address, size_t size);
+    bool check_read_linear(uint64_t address, size_t size);
     uint64_t read_register(ZydisRegister reg);
     void write_register(ZydisRegister reg, uint64_t value);
     void load_segment(Segment which, uint16_t selector);

@@ -84,7 +84,13 @@ std::optional<uint64_t> Execution::linear(Location location, size_t size, Access
 
 void Execution::read(Location location, std::span<std::byte> data) {
     const std::optional<uint64_t> start = linear(location, data.size(), Access::kRead);
-    uint64_t address = start.value_or(0);
+    if (!start) {
+        return;
+    }
+    uint64_t address = *start;
+    if (address % kPageSize + data.size() > kPageSize && !check_read_linear(address, data.size())) {
+        return;
+    }
     while (!stopped_ && !data.empty()) {
         const size_t size = std::min<size_t>(data.size(), kPageSize - address % kPageSize);
         note(bus_.read(address, data.first(size)));
@@ -131,6 +137,27 @@ bool Execution::check_write_linear(uint64_t address, size_t size) {
     return !stopped_;
 }
 
+bool Execution::check_read_linear(uint64_t address, size_t size) {
+    while (!stopped_ && size > 0) {
+        const size_t part = std::min<size_t>(size, kPageSize - address % kPageSize);
+        note(bus_.check_read(address, part));
+        size -= part;
+        address = linear_after(address, part);
+    }
+    return !stopped_;
+}
+
+void Execution::read_faults_first(Location location, size_t size) {
+    stopped_ = false;
+    InstructionResult write_result = std::move(result_);
+    result_ = {};
+    const std::optional<uint64_t> address = linear(location, size, Access::kRead);
+    if (address && check_read_linear(*address, size)) {
+        stopped_ = true;
+        result_ = std::move(write_result);
+    }
+}
+
 uint64_t Execution::load(Location location, unsigned size) {
     uint64_t value = 0;
     std::array<std::byte, sizeof(value)> data{};
@@ -145,11 +172,17 @@ void Execution::store(Location location, unsigned size, uint64_t value) {
     write(location, std::span(data).first(size));
 }
 
+/// Before limits are looked at: processors report it first.
 void Execution::require_alignment(Location location, unsigned alignment) {
-    const std::optional<uint64_t> address = linear(location, alignment, Access::kRead);
-    if (address && *address % alignment != 0) {
+    const bool based = !mode_.long64 || location.segment >= Segment::kFs;
+    const uint64_t base = based ? segment(location.segment).base : 0;
+    if ((base + location.offset) % alignment != 0) {
         raise(Vector::kProtection);
     }
+}
+
+void Execution::check_address(Location location) {
+    linear(location, 1, Access::kRead);
 }
 
 }  // namespace halcyon::mshv::executor

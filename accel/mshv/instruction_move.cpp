@@ -1,4 +1,6 @@
 // Moves between general registers and memory.
+#include <algorithm>
+
 #include "accel/mshv/instruction_groups.h"
 
 namespace halcyon::mshv::executor {
@@ -8,9 +10,12 @@ void move(Execution& execution) {
     execution.set(0, execution.get(1));
 }
 
-/// MOVSX and MOVSXD.
+/// MOVSX and MOVSXD. The latter with a 16-bit destination reads 16 bits, where Zydis says 32.
 void move_sign_extended(Execution& execution) {
-    execution.set(0, sign_extend(execution.get(1), execution.size(1)));
+    const unsigned size = std::min(execution.size(0), execution.size(1));
+    const uint64_t value = execution.is_memory(1) ? execution.load(execution.location(1), size)
+                                                  : execution.get(1);
+    execution.set(0, sign_extend(value, size));
 }
 
 void move_byte_swapped(Execution& execution) {
@@ -31,7 +36,7 @@ void set_conditional(Execution& execution) {
 
 /// CLFLUSH, CLFLUSHOPT and CLWB: no cache holds what is not memory.
 void flush_line(Execution& execution) {
-    execution.require_alignment(execution.location(0), 1);
+    execution.check_address(execution.location(0));
 }
 
 }  // namespace halcyon::mshv::executor

@@ -48,6 +48,14 @@ Segment segment_of(ZydisRegister reg) {
     return is_segment(reg) ? static_cast<Segment>(reg - ZYDIS_REGISTER_ES) : Segment::kDs;
 }
 
+/// ModRM and SIB say that there is a displacement and no base, whatever REX.B is (Intel SDM 2A
+/// table 2-5). Zydis 4.0 takes R13 for the base if REX.B is set.
+bool lacks_base(const ZydisDecodedInstruction& instruction) {
+    constexpr uint8_t kNoBase = 5;
+    return (instruction.attributes & ZYDIS_ATTRIB_HAS_SIB) != 0 && instruction.raw.modrm.mod == 0 &&
+           (instruction.raw.sib.base & 7) == kNoBase;
+}
+
 }  // namespace
 
 ZydisRegisterClass Execution::register_class(unsigned index) const {
@@ -86,7 +94,9 @@ Location Execution::location(unsigned index) const {
     const auto& memory = operands_[index].mem;
     // Bits above the address size do not reach those below: all is added up, then cut.
     auto offset = static_cast<uint64_t>(memory.disp.value);
-    if (memory.base == ZYDIS_REGISTER_RIP || memory.base == ZYDIS_REGISTER_EIP) {
+    if (lacks_base(instruction_)) {
+        offset = static_cast<uint64_t>(instruction_.raw.disp.value);
+    } else if (memory.base == ZYDIS_REGISTER_RIP || memory.base == ZYDIS_REGISTER_EIP) {
         offset += registers_.rip + instruction_.length;
     } else if (memory.base != ZYDIS_REGISTER_NONE) {
         offset += registers_.gpr[part_of(memory.base).index];

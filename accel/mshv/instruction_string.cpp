@@ -48,6 +48,10 @@ void compare(Execution& execution, unsigned size, uint64_t left, uint64_t right)
 /// Writing is checked before anything is read: a device must not lose what it gave.
 void move_element(Execution& execution, unsigned size, Location source, Location destination) {
     execution.check_write(destination, size);
+    if (execution.stopped()) {
+        execution.read_faults_first(source, size);
+        return;
+    }
     execution.store(destination, size, execution.load(source, size));
 }
 
@@ -96,8 +100,9 @@ void do_element(Execution& execution, const StringOperation& operation) {
             move_element(execution, size, source, destination);
             break;
         case kCmps: {
-            const uint64_t left = execution.load(source, size);
-            compare(execution, size, left, execution.load(destination, size));
+            // In this order: processors report a fault of the destination first.
+            const uint64_t right = execution.load(destination, size);
+            compare(execution, size, execution.load(source, size), right);
             break;
         }
         case kStos:
