@@ -97,6 +97,26 @@ struct Candidate {
     bool is_verified = false;  ///< what it stores is known to be the access's data
 };
 
+bool uses_vectors(const Decoded& decoded) {
+    for (size_t i = 0; i < decoded.instruction.operand_count; ++i) {
+        const ZydisDecodedOperand& operand = decoded.operands[i];
+        if (operand.type != ZYDIS_OPERAND_TYPE_REGISTER) {
+            continue;
+        }
+        switch (ZydisRegisterGetClass(operand.reg.value)) {
+            case ZYDIS_REGCLASS_X87:
+            case ZYDIS_REGCLASS_MMX:
+            case ZYDIS_REGCLASS_XMM:
+            case ZYDIS_REGCLASS_YMM:
+            case ZYDIS_REGCLASS_ZMM:
+                return true;
+            default:
+                break;
+        }
+    }
+    return false;
+}
+
 bool same_operand(const ZydisDecodedOperand& a, const ZydisDecodedOperand& b) {
     if (a.type != b.type || a.size != b.size) {
         return false;
@@ -179,7 +199,7 @@ private:
             if (view_.length(start, length) == length && view_.decode(start, length, decoded) &&
                 !(is_string(decoded) && decoded.has_rep())) {
                 const bool is_call = decoded.instruction.meta.category == ZYDIS_CATEGORY_CALL;
-                if (is_call == (end != after_.rip) || (is_call && end == after_.rip)) {
+                if (is_call || end == after_.rip) {
                     consider(decoded, end - length, end);
                 }
             }
@@ -213,6 +233,7 @@ private:
         }
         found.regs.rflags &= ~kResumeFlag;
         found.length = decoded.instruction.length;
+        found.uses_vectors = uses_vectors(decoded);
         found.is_string = is_string(decoded);
         found.has_rep = found.is_string && decoded.has_rep();
         take_if_better(candidate);
@@ -337,6 +358,7 @@ std::optional<FoundInstruction> instruction_at(const kvm_regs& regs, const kvm_s
     found.is_string = is_string(decoded);
     found.has_rep = found.is_string && decoded.has_rep();
     found.changes_other_state = !changes_only_general(decoded);
+    found.uses_vectors = uses_vectors(decoded);
     found.load = load_of(decoded);
     find_destination(view, decoded, next, found);
     if (access.space == GuestAccess::Space::kPort) {
@@ -361,6 +383,36 @@ std::optional<FoundInstruction> instruction_at(const kvm_regs& regs, const kvm_s
         }
     }
     return found;
+}
+
+std::optional<MemoryOperand> find_operand(const kvm_regs& regs, const kvm_sregs& sregs,
+                                          InstructionSource& source,
+                                          const std::function<bool(const MemoryOperand&)>& wanted) {
+    const OperandView view(regs, sregs);
+    std::array<uint8_t, kMaxInstructionLength> bytes{};
+    const size_t there = source.read(view.code(regs.rip), bytes.data(), bytes.size());
+    Decoded decoded;
+    if (!view.decode(bytes.data(), there, decoded)) {
+        return std::nullopt;
+    }
+    const uint64_t next = regs.rip + decoded.instruction.length;
+    for (size_t i = 0; i < decoded.instruction.operand_count; ++i) {
+        const ZydisDecodedOperand& operand = decoded.operands[i];
+        if (operand.type != ZYDIS_OPERAND_TYPE_MEMORY || operand.mem.type != ZYDIS_MEMOP_TYPE_MEM) {
+            continue;
+        }
+        const auto linear = view.linear(regs, decoded, operand, next);
+        const auto gpa = linear ? source.translate(*linear) : std::nullopt;
+        if (!gpa) {
+            continue;
+        }
+        const bool reads = (operand.actions & ZYDIS_OPERAND_ACTION_MASK_READ) != 0;
+        const MemoryOperand found{.linear = *linear, .gpa = *gpa, .is_write = !reads};
+        if (wanted(found)) {
+            return found;
+        }
+    }
+    return std::nullopt;
 }
 
 std::optional<FoundInstruction> undo_write(const kvm_regs& after, const kvm_sregs& sregs,

@@ -14,6 +14,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 
 namespace halcyon::emulator {
@@ -55,6 +56,8 @@ struct FoundInstruction {
     bool has_rep = false;
     /// Whether the access is all of it: KVM will not report further parts.
     bool is_whole = false;
+    /// Whether it names vector or floating-point registers.
+    bool uses_vectors = false;
     /// What an execution changes besides general registers, RIP and RFLAGS.
     bool changes_other_state = false;
     /// A load into a general register, of MOV, MOVZX or MOVSX: see `Load`.
@@ -83,6 +86,18 @@ struct FoundInstruction {
 std::optional<FoundInstruction> instruction_at(const kvm_regs& regs, const kvm_sregs& sregs,
                                                const GuestAccess& access,
                                                InstructionSource& source);
+
+/// An operand in memory of the instruction at RIP.
+struct MemoryOperand {
+    uint64_t linear = 0;
+    uint64_t gpa = 0;
+    bool is_write = false;
+};
+
+/// The first operand of the instruction at RIP that `wanted` says yes to.
+std::optional<MemoryOperand> find_operand(const kvm_regs& regs, const kvm_sregs& sregs,
+                                          InstructionSource& source,
+                                          const std::function<bool(const MemoryOperand&)>& wanted);
 
 /// The instruction that made the write `access` and left `after`. Nothing when none fits.
 std::optional<FoundInstruction> undo_write(const kvm_regs& after, const kvm_sregs& sregs,
