@@ -13,8 +13,8 @@ void move(Execution& execution) {
 /// MOVSX and MOVSXD. The latter with a 16-bit destination reads 16 bits, where Zydis says 32.
 void move_sign_extended(Execution& execution) {
     const unsigned size = std::min(execution.size(0), execution.size(1));
-    const uint64_t value = execution.is_memory(1) ? execution.load(execution.location(1), size)
-                                                  : execution.get(1);
+    const uint64_t value =
+        execution.is_memory(1) ? execution.load(execution.location(1), size) : execution.get(1);
     execution.set(0, sign_extend(value, size));
 }
 
