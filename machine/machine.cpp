@@ -98,11 +98,19 @@ Result<void> Machine::launch_vcpus() {
     return {};
 }
 
-std::vector<VcpuInfo> Machine::vcpus() const {
+std::vector<VcpuInfo> Machine::vcpus() {
     std::vector<VcpuInfo> infos;
     for (const auto& thread : vcpus_.threads()) {
-        infos.push_back({thread->index(), thread->thread_id(), to_string(thread->state()),
-                         thread->kicks(), thread->rekicks()});
+        VcpuInfo info{.index = thread->index(),
+                      .thread_id = thread->thread_id(),
+                      .state = to_string(thread->state()),
+                      .kicks = thread->kicks(),
+                      .rekicks = thread->rekicks(),
+                      .counters = thread->counters()};
+        if (info.counters != nullptr) {
+            info.guest_time = tick_rate_.to_time(info.counters->guest_time.ticks());
+        }
+        infos.push_back(info);
     }
     return infos;
 }

@@ -1,6 +1,7 @@
 /// Machine: the VM. Owns the partition, the vCPU threads, the board; holds the run state.
 #pragma once
 
+#include <chrono>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -16,6 +17,7 @@
 #include "machine/machine_config.h"
 #include "machine/power_gate.h"
 #include "machine/run_state.h"
+#include "machine/tick_rate.h"
 #include "machine/vcpu_set.h"
 
 namespace halcyon {
@@ -47,6 +49,11 @@ struct VcpuInfo {
     /// acknowledgement came within 10 ms. The second should be 0 for ever.
     uint64_t kicks = 0;
     uint64_t rekicks = 0;
+    /// Null when the backend does not count, and once the machine has ended; lives as long as the
+    /// machine does not end.
+    const VcpuCounters* counters = nullptr;
+    /// `counters->guest_time`.
+    std::chrono::nanoseconds guest_time{0};
 };
 
 /// One virtual machine. Main thread only, all of it. No call blocks: what must wait for vCPUs takes
@@ -98,7 +105,7 @@ public:
     [[nodiscard]] const MachineConfig& config() const { return config_; }
     /// Null for board "none".
     [[nodiscard]] const Accelerator* accelerator() const { return accelerator_; }
-    [[nodiscard]] std::vector<VcpuInfo> vcpus() const;
+    [[nodiscard]] std::vector<VcpuInfo> vcpus();
     /// The PCI bus; null for board "none" and once the machine has ended.
     [[nodiscard]] const PciBus* pci_bus() const { return board_ ? board_->pci_bus() : nullptr; }
     /// Delivers a non-maskable interrupt to every vCPU (inject-nmi). Fails once the machine has
@@ -166,6 +173,7 @@ private:
     GuestMemory memory_;
     std::unique_ptr<Partition> partition_;
     bool time_frozen_ = false;
+    TickRate tick_rate_;
     std::unique_ptr<Board> board_;
     VcpuSet vcpus_;
 };

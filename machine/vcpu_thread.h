@@ -89,6 +89,10 @@ public:
     [[nodiscard]] pid_t thread_id() const { return thread_id_.load(); }
     [[nodiscard]] uint64_t kicks() const { return kicks_; }
     [[nodiscard]] uint64_t rekicks() const { return rekicks_; }
+    /// What the vCPU has been doing; null when its backend does not count, and after `close_vcpu`.
+    [[nodiscard]] const VcpuCounters* counters() const {
+        return vcpu_ ? vcpu_->counters() : nullptr;
+    }
     /// For register access and reset while the thread is parked. Main thread.
     [[nodiscard]] Vcpu& vcpu() { return *vcpu_; }
 

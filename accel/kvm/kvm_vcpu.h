@@ -52,7 +52,10 @@ private:
     /// One entry under the stop word.
     long enter() {
         counters_.entries.increment();
-        return halcyon_run_entry(fd_.get(), KVM_RUN, 0, kick_.word());
+        counters_.guest_time.enter();
+        const long result = halcyon_run_entry(fd_.get(), KVM_RUN, 0, kick_.word());
+        counters_.guest_time.leave();
+        return result;
     }
     std::optional<RunOutcome> finish_access();
     std::optional<RunOutcome> handle_exit();

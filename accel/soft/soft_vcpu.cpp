@@ -49,6 +49,14 @@ void SoftVcpu::clear_stop() {
 }
 
 RunOutcome SoftVcpu::run() {
+    counters_.entries.increment();
+    counters_.guest_time.enter();
+    RunOutcome outcome = run_until_stopped();
+    counters_.guest_time.leave();
+    return outcome;
+}
+
+RunOutcome SoftVcpu::run_until_stopped() {
     ExecutionToken& token = partition_.token();
     Lock lock = token.lock();
     for (;;) {
@@ -163,6 +171,7 @@ std::optional<RunOutcome> SoftVcpu::leave_with(SoftCpu::Exit exit) {
         case SoftCpu::Exit::kBudget:
             return std::nullopt;
         case SoftCpu::Exit::kHalt:
+            counters_.halt_exits.increment();
             if (!partition_.has_local_apics()) {
                 return RunOutcome{RunStop::kHalted, {}};
             }
@@ -222,9 +231,9 @@ void SoftVcpu::inject(Lock& lock) {
         lock.unlock();
     } else {
         lock.unlock();
-        partition_.token().leave_guest(slot_);
+        leave_guest();
         vector = io_.acknowledge_extint();
-        partition_.token().enter_guest(slot_);
+        enter_guest();
     }
     if (vector) {
         cpu_->interrupt(*vector);  // without the mutex: the guest's stack may be a device

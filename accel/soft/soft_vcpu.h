@@ -32,6 +32,7 @@ public:
     void set_stop() override;
     void kick() override;
     void clear_stop() override;
+    [[nodiscard]] const VcpuCounters* counters() const override { return &counters_; }
     Result<VcpuRegisters> registers() override;
     Result<void> set_registers(const VcpuRegisters& registers) override;
     Result<void> reset() override;
@@ -53,6 +54,10 @@ private:
 
     SoftVcpu(SoftPartition& partition, VcpuIndex index, GuestIo& io);
 
+    [[nodiscard]] RunOutcome run_until_stopped();
+    // Around the work of devices.
+    void leave_guest();
+    void enter_guest();
     void take_init();
     void wait(Lock& lock);
     [[nodiscard]] bool wakes() const;
@@ -79,6 +84,7 @@ private:
     const VcpuIndex index_;
     GuestIo& io_;
     ExecutionSlot slot_;
+    VcpuCounters counters_;
     ModelRegisters model_;
     /// The time-stamp counter is guest time in nanoseconds plus this.
     uint64_t time_stamp_offset_ = 0;

@@ -15,18 +15,31 @@ constexpr uint32_t kMsrApicBase = 0x1b;
 
 }  // namespace
 
+void SoftVcpu::leave_guest() {
+    counters_.guest_time.leave();
+    partition_.token().leave_guest(slot_);
+}
+
+void SoftVcpu::enter_guest() {
+    partition_.token().enter_guest(slot_);
+    counters_.entries.increment();
+    counters_.guest_time.enter();
+}
+
 uint32_t SoftVcpu::pio_read(uint16_t port, unsigned size) {
     uint32_t value = 0;
-    partition_.token().leave_guest(slot_);
+    counters_.pio_exits.increment();
+    leave_guest();
     io_.pio_read(PioPort(port), std::as_writable_bytes(std::span(&value, 1)).first(size));
-    partition_.token().enter_guest(slot_);
+    enter_guest();
     return value;
 }
 
 void SoftVcpu::pio_write(uint16_t port, unsigned size, uint32_t value) {
-    partition_.token().leave_guest(slot_);
+    counters_.pio_exits.increment();
+    leave_guest();
     io_.pio_write(PioPort(port), std::as_bytes(std::span(&value, 1)).first(size));
-    partition_.token().enter_guest(slot_);
+    enter_guest();
 }
 
 uint32_t SoftVcpu::mmio_read(uint32_t address, unsigned size) {
@@ -37,9 +50,10 @@ uint32_t SoftVcpu::mmio_read(uint32_t address, unsigned size) {
         return apic_.read(address & 0xfff, size, now);
     }
     uint32_t value = 0;
-    partition_.token().leave_guest(slot_);
+    counters_.mmio_exits.increment();
+    leave_guest();
     io_.mmio_read(Gpa(address), std::as_writable_bytes(std::span(&value, 1)).first(size));
-    partition_.token().enter_guest(slot_);
+    enter_guest();
     return value;
 }
 
@@ -51,9 +65,10 @@ void SoftVcpu::mmio_write(uint32_t address, unsigned size, uint32_t value) {
         apply(lock, apic_.write(address & 0xfff, size, value, now));
         return;
     }
-    partition_.token().leave_guest(slot_);
+    counters_.mmio_exits.increment();
+    leave_guest();
     io_.mmio_write(Gpa(address), std::as_bytes(std::span(&value, 1)).first(size));
-    partition_.token().enter_guest(slot_);
+    enter_guest();
 }
 
 /// What a write to the local APIC entails. The processor then looks for interrupts anew: the
@@ -65,9 +80,10 @@ void SoftVcpu::apply(Lock& lock, const SoftLocalApic::Effects& effects) {
     slot_.attention.fetch_or(ExecutionSlot::kEvent, std::memory_order_relaxed);
     if (effects.end_of_interrupt) {
         lock.unlock();  // the IOAPIC may send the interrupt again at once
-        partition_.token().leave_guest(slot_);
+        counters_.interrupt_exits.increment();
+        leave_guest();
         io_.end_of_interrupt(*effects.end_of_interrupt);
-        partition_.token().enter_guest(slot_);
+        enter_guest();
     }
 }
 

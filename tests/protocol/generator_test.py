@@ -241,24 +241,32 @@ class RealSchema(unittest.TestCase):
         made = self.schema.types[reference]
         if made.kind == "enum":
             self.assertIn(value, made.values, where)
-        elif made.kind in ("struct", "union"):
-            self.check_members(value, made.members, where, made.kind == "struct")
+        elif made.kind == "alternate":
+            self.assertNotIsInstance(value, dict, where)
+        else:
+            self.check_members(value, self.members_of(made, value), where)
 
-    def check_members(self, value, members, where, closed):
+    def members_of(self, made, value):
+        """Those of a struct; those of a union with the branch that the value selects."""
+        branch = made.branches.get(value.get(made.discriminator)) if made else None
+        members = made.members if made else []
+        return members + (self.schema.types[branch].members if branch else [])
+
+    def check_members(self, value, members, where):
         known = {member.name: member for member in members}
         for member in members:
             if member.name in value:
                 self.check(value[member.name], member.type, f"{where}.{member.name}")
             else:
                 self.assertTrue(member.optional, f"{where}.{member.name}")
-        if closed:
-            self.assertLessEqual(value.keys(), known.keys(), where)
+        self.assertLessEqual(value.keys(), known.keys(), where)
 
     def test_examples_fit_the_schema(self):
         for command in self.schema.commands:
             request, reply = command.entry["example"]["->"], command.entry["example"]["<-"]
-            members = command.arguments.members if command.arguments else []
-            self.check_members(request.get("arguments", {}), members, command.name, True)
+            arguments = request.get("arguments", {})
+            self.check_members(arguments, self.members_of(command.arguments, arguments),
+                               command.name)
             if command.returns is None:
                 self.assertEqual(reply, {"return": {}}, command.name)
             else:
@@ -266,7 +274,7 @@ class RealSchema(unittest.TestCase):
         for event in self.schema.events:
             message = event.entry["example"]["<-"]
             self.assertEqual(message["event"], event.name)
-            self.check_members(message.get("data", {}), event.members, event.name, True)
+            self.check_members(message.get("data", {}), event.members, event.name)
 
 
 if __name__ == "__main__":
