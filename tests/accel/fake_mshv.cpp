@@ -118,6 +118,10 @@ int FakeMshv::create_partition(const CreatePartition& argument) {
     if ((argument.flags & ~kKnown) != 0 || argument.isolation != kIsolationNone) {
         return -EINVAL;
     }
+    vps_.clear();
+    properties_.clear();
+    regions.clear();
+    initialized = false;
     created = argument;
     return make_fd(Object::kPartition);
 }
@@ -140,7 +144,8 @@ int FakeMshv::create_vp(uint32_t index) {
     lapic[0x200] = std::byte{0x77};  // something that no manual names
     vp.states[VpStateType::kLapic] = lapic;
     vp.registers[RegisterName::kMtrrCap] = {0x508, 0};
-    return make_fd(Object::kVp, index);
+    vp.fd = make_fd(Object::kVp, index);
+    return vp.fd;
 }
 
 int FakeMshv::set_guest_memory(const UserMemoryRegion& region) {
@@ -216,6 +221,9 @@ int FakeMshv::vp_state(Vp& vp, GetSetVpState& argument, bool set) {
 
 Result<Mapping> FakeMshv::map_page(int vp_fd, VpMmapPage page) {
     const std::lock_guard lock(mutex_);
+    if (page_error != 0) {
+        return Error::from_errno("a page", std::exchange(page_error, 0));
+    }
     if (page != VpMmapPage::kRegisters || !register_page) {
         return Error::from_errno("a page", ENODEV);
     }
@@ -283,7 +291,7 @@ void FakeMshv::export_page(Vp& vp) {
         return;
     }
     RegisterPage& page = *vp.page;
-    page.version = kRegisterPageVersion;
+    page.version = page_version;
     page.is_valid = page_valid ? 1 : 0;
     for (size_t i = 0; i < std::size(page.gpr); ++i) {
         page.gpr[i] = page_valid ? vp.registers[gpr_name(i)].low : 0xdead;

@@ -18,10 +18,10 @@
 
 namespace halcyon::testing_support {
 
-/// One partition at a time. Keeps registers, states, memory regions and properties; checks what it
-/// is asked as the driver does and fails the test where that would refuse; runs no guest: what
-/// MSHV_RUN_VP returns is the test's script. All functions from any thread; the public members
-/// before the threads that use them.
+/// One partition at a time; a new one forgets the last. Keeps registers, states, memory regions and
+/// properties; checks what it is asked as the driver does and fails the test where that would
+/// refuse; runs no guest: what MSHV_RUN_VP returns is the test's script. All functions from any
+/// thread; the public members before the threads that use them.
 class FakeMshv final : public mshv::Driver {
 public:
     enum class Kernel { kOld, kNew };
@@ -37,8 +37,11 @@ public:
     /// -errno for open.
     int open_result = 0;
     bool register_page = true;
+    /// errno for the next mapping of a page.
+    int page_error = 0;
     /// Whether the page is valid when MSHV_RUN_VP returns a message.
     bool page_valid = true;
+    uint16_t page_version = mshv::kRegisterPageVersion;
     /// Registers that this hypervisor does not have.
     std::set<mshv::RegisterName> missing_registers;
     uint64_t assignable_features = ~uint64_t{0};
@@ -77,6 +80,8 @@ public:
     [[nodiscard]] std::span<std::byte> state(mshv::VpStateType type, uint32_t vp = 0) {
         return vps_.at(vp).states.at(type);
     }
+    /// The latest descriptor of that VP.
+    [[nodiscard]] int vp_fd(uint32_t vp) const { return vps_.at(vp).fd; }
     [[nodiscard]] uint64_t property(mshv::PartitionProperty name) { return properties_[name]; }
     /// Registers in the order in which they were set, since the last call.
     std::vector<mshv::RegisterName> take_set_registers(uint32_t vp = 0) {
@@ -102,6 +107,7 @@ private:
         std::map<mshv::VpStateType, std::vector<std::byte>> states;
         std::vector<mshv::RegisterName> set_order;
         mshv::RegisterPage* page = nullptr;
+        int fd = -1;
     };
 
     int make_fd(Object object, uint32_t vp = 0);
