@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "daemon/chardev/kinds.h"
 #include "daemon/commands/convert.h"
 #include "daemon/version.h"
 #include "qmp_commands.h"
@@ -20,7 +21,7 @@ Application::Application(Options options, std::span<const Accelerator* const> ac
 
 Application::~Application() {
     signals_.unwatch();
-    for (const std::unique_ptr<Chardev>& chardev : chardevs_) {
+    for (const std::unique_ptr<Chardev>& chardev : chardevs_.all()) {
         chardev->set_drain_callback(nullptr);
     }
 }
@@ -46,20 +47,20 @@ Result<Application::Started> Application::initialize() {
 
 Result<void> Application::create_chardevs() {
     for (const ChardevOptions& options : options_.chardevs) {
-        chardevs_.push_back(TRY(create_chardev(options, loop_)));
+        TRY(chardevs_.add(options));
     }
     return {};
 }
 
 Result<Application::Started> Application::wait_for_clients() {
-    for (size_t index = 0; index < chardevs_.size(); ++index) {
-        const auto* socket = std::get_if<SocketChardevOptions>(&options_.chardevs[index].kind);
+    for (const ChardevOptions& options : options_.chardevs) {
+        const auto* socket = std::get_if<SocketChardevOptions>(&options.kind);
         if (socket == nullptr || !socket->wait) {
             continue;
         }
-        auto& chardev = static_cast<SocketChardev&>(*chardevs_[index]);
+        auto& chardev = static_cast<SocketChardev&>(*chardevs_.find(options.id));
         std::fprintf(stderr, "halcyond: %s: waiting for connection on: %s\n",
-                     options_.chardevs[index].origin.c_str(), chardev.filename().c_str());
+                     options.origin.c_str(), chardev.filename().c_str());
         while (!TRY(chardev.wait_for_client(signals_.fd()))) {
             if (signals_.take_end_request()) {
                 return Started::kCancelled;
@@ -72,16 +73,17 @@ Result<Application::Started> Application::wait_for_clients() {
 Result<void> Application::create_machine() {
     MachineConfig& config = options_.machine;
     for (const std::optional<std::string>& id : options_.serial) {
-        config.serial_ports.push_back(id ? find_chardev(*id) : nullptr);
+        config.serial_ports.push_back(id ? &chardevs_.slot(*id) : nullptr);
     }
-    config.debug_console = options_.debugcon ? find_chardev(*options_.debugcon) : nullptr;
+    config.debug_console = options_.debugcon ? &chardevs_.slot(*options_.debugcon) : nullptr;
     machine_ = TRY(Machine::create(std::move(config), loop_, *this));
     return {};
 }
 
 void Application::create_monitors() {
     context_ = std::make_unique<CommandContext>(
-        *machine_, accelerators_, chardevs_,
+        *machine_, accelerators_, chardevs_, descriptor_sets_,
+        [this](const Session& session) -> Monitor& { return monitor_of(session); },
         [this](ShutdownCause cause, Machine::Done done) { end(cause, std::move(done)); });
     dispatcher_ = std::make_unique<Dispatcher>(qmp::command_table(), *context_);
     dispatcher_->set_phase_source([this] {
@@ -96,23 +98,30 @@ void Application::create_monitors() {
                                    .package = package_version(),
                                    .oob_allowed = true,
                                    .pretty = monitor.pretty};
-        monitors_.push_back(std::make_unique<Monitor>(*find_chardev(monitor.chardev_id),
+        // The command line was checked: the back end is there.
+        monitors_.push_back(std::make_unique<Monitor>(*chardevs_.find(monitor.chardev_id),
                                                       *dispatcher_, config, loop_));
+        monitors_.back()->set_close_callback([this] { on_client_gone(); });
     }
 }
 
-Chardev* Application::find_chardev(const std::string& id) const {
-    // The command line was checked: it is there.
-    return std::find_if(chardevs_.begin(), chardevs_.end(),
-                        [&](const auto& chardev) { return chardev->id() == id; })
-        ->get();
+Monitor& Application::monitor_of(const Session& session) const {
+    return **std::find_if(monitors_.begin(), monitors_.end(),
+                          [&](const auto& monitor) { return monitor->serves(session); });
+}
+
+void Application::on_client_gone() {
+    const auto open = [](const auto& monitor) { return monitor->chardev().is_open(); };
+    if (machine_->run_state() == RunState::kRunning && std::ranges::none_of(monitors_, open)) {
+        descriptor_sets_.clear();
+    }
 }
 
 Result<void> Application::run() {
     TRY(signals_.watch(
         loop_, [this] { end(ShutdownCause::kHostSignal, [](const Result<void>&) {}); },
         [this] {
-            for (const std::unique_ptr<Chardev>& chardev : chardevs_) {
+            for (const std::unique_ptr<Chardev>& chardev : chardevs_.all()) {
                 chardev->on_continued();
             }
         }));
@@ -153,7 +162,7 @@ void Application::when_drained(std::function<bool()> drained, std::function<void
     after_drain_ = std::move(next);
     drain_timer_ = loop_.make_timer([this] { end_wait(); });
     drain_timer_->arm(loop_.now() + kDrainTimeout);
-    for (const std::unique_ptr<Chardev>& chardev : chardevs_) {
+    for (const std::unique_ptr<Chardev>& chardev : chardevs_.all()) {
         chardev->set_drain_callback([this] { check_drained(); });
     }
     check_drained();
@@ -183,14 +192,14 @@ void Application::answer_quits() {
 }
 
 bool Application::all_drained() const {
-    return std::all_of(chardevs_.begin(), chardevs_.end(),
-                       [](const auto& chardev) { return chardev->drained(); }) &&
+    return std::ranges::all_of(chardevs_.all(),
+                               [](const auto& chardev) { return chardev->drained(); }) &&
            std::all_of(monitors_.begin(), monitors_.end(),
                        [](const auto& monitor) { return monitor->drained(); });
 }
 
 bool Application::consoles_are_drained() const {
-    return std::all_of(chardevs_.begin(), chardevs_.end(), [this](const auto& chardev) {
+    return std::ranges::all_of(chardevs_.all(), [this](const auto& chardev) {
         return chardev->drained() ||
                std::any_of(monitors_.begin(), monitors_.end(), [&](const auto& monitor) {
                    return &monitor->chardev() == chardev.get();

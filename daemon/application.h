@@ -7,10 +7,11 @@
 #include <vector>
 
 #include "base/result.h"
-#include "daemon/chardev/kinds.h"
+#include "daemon/chardev/chardev_registry.h"
 #include "daemon/command_context.h"
 #include "daemon/event_loop/main_loop.h"
 #include "daemon/event_loop/signals.h"
+#include "daemon/monitor/descriptors.h"
 #include "daemon/monitor/monitor.h"
 #include "daemon/options/options.h"
 #include "daemon/process/pidfile.h"
@@ -51,7 +52,9 @@ private:
     Result<Started> wait_for_clients();
     Result<void> create_machine();
     void create_monitors();
-    [[nodiscard]] Chardev* find_chardev(const std::string& id) const;
+    [[nodiscard]] Monitor& monitor_of(const Session& session) const;
+    /// Descriptor sets go when nobody is left who could use them, while the guest runs.
+    void on_client_gone();
 
     /// The one way to the end of a machine, for commands and signals: no new command is run, until
     /// the attempt has failed.
@@ -78,7 +81,8 @@ private:
     SignalSource& signals_;
     MainLoop loop_;
     std::unique_ptr<Pidfile> pidfile_;
-    std::vector<std::unique_ptr<Chardev>> chardevs_;
+    ChardevRegistry chardevs_{loop_};
+    DescriptorSets descriptor_sets_;
     std::unique_ptr<Machine> machine_;
     std::unique_ptr<CommandContext> context_;
     std::unique_ptr<Dispatcher> dispatcher_;

@@ -5,10 +5,11 @@
 #include <memory>
 #include <span>
 #include <utility>
-#include <vector>
 
 #include "accel/accelerator.h"
-#include "daemon/chardev/chardev.h"
+#include "daemon/chardev/chardev_registry.h"
+#include "daemon/monitor/descriptors.h"
+#include "daemon/monitor/monitor.h"
 #include "machine/machine.h"
 
 namespace halcyon {
@@ -18,27 +19,34 @@ namespace halcyon {
 class CommandContext {
 public:
     using EndFunction = std::function<void(ShutdownCause, Machine::Done)>;
+    using MonitorFunction = std::function<Monitor&(const Session&)>;
 
     CommandContext(Machine& machine, std::span<const Accelerator* const> accelerators,
-                   const std::vector<std::unique_ptr<Chardev>>& chardevs, EndFunction end)
+                   ChardevRegistry& chardevs, DescriptorSets& descriptor_sets,
+                   MonitorFunction monitor, EndFunction end)
         : machine_(machine),
           accelerators_(accelerators),
           chardevs_(chardevs),
+          descriptor_sets_(descriptor_sets),
+          monitor_(std::move(monitor)),
           end_(std::move(end)) {}
 
     [[nodiscard]] Machine& machine() { return machine_; }
     /// Every backend of this build.
     [[nodiscard]] std::span<const Accelerator* const> accelerators() const { return accelerators_; }
-    [[nodiscard]] const std::vector<std::unique_ptr<Chardev>>& chardevs() const {
-        return chardevs_;
-    }
+    [[nodiscard]] ChardevRegistry& chardevs() { return chardevs_; }
+    [[nodiscard]] DescriptorSets& descriptor_sets() { return descriptor_sets_; }
+    /// The monitor that a command came from.
+    [[nodiscard]] Monitor& monitor(const Session& session) { return monitor_(session); }
     /// Ends the machine and then the process; `done` as in `Machine::quit`.
     void end(ShutdownCause cause, Machine::Done done) { end_(cause, std::move(done)); }
 
 private:
     Machine& machine_;
     std::span<const Accelerator* const> accelerators_;
-    const std::vector<std::unique_ptr<Chardev>>& chardevs_;
+    ChardevRegistry& chardevs_;
+    DescriptorSets& descriptor_sets_;
+    MonitorFunction monitor_;
     EndFunction end_;
 };
 

@@ -170,7 +170,7 @@ private:
     size_t next_address_ = 0;
 };
 
-/// Keeps the last bytes of output for QMP's ringbuf-read; ringbuf-write gives the front end input.
+/// Keeps the last bytes of output, and of what QMP's ringbuf-write puts there, for ringbuf-read.
 class RingbufChardev final : public Chardev {
 public:
     RingbufChardev(std::string id, const RingbufChardevOptions& options, MainLoop& loop);

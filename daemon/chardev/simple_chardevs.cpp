@@ -24,7 +24,7 @@ Result<std::unique_ptr<Chardev>> FileChardev::create(std::string id,
     // Non-blocking matters for a FIFO or a device; a FIFO that nobody reads is refused.
     const int flags = O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK |
                       (options.append ? O_APPEND : O_TRUNC);
-    UniqueFd file(::open(options.path.c_str(), flags, 0666));
+    UniqueFd file(options.fd >= 0 ? options.fd : ::open(options.path.c_str(), flags, 0666));
     if (!file) {
         return Error::from_errno("cannot open '" + options.path + "'");
     }

@@ -76,6 +76,7 @@ Result<void> SocketChardev::open_endpoint() {
 }
 
 Result<void> SocketChardev::adopt_descriptor() {
+    UniqueFd socket(options_.fd);
     const int listens = TRY(socket_option(options_.fd, SO_ACCEPTCONN));
     if (TRY(socket_option(options_.fd, SO_TYPE)) != SOCK_STREAM) {
         return Error("fd=" + std::to_string(options_.fd) + " is no stream socket");
@@ -85,7 +86,6 @@ Result<void> SocketChardev::adopt_descriptor() {
             "fd=" + std::to_string(options_.fd) +
             (options_.server ? " does not listen, as server=on needs" : " listens: say server=on"));
     }
-    UniqueFd socket(options_.fd);
     fcntl(socket.get(), F_SETFD, FD_CLOEXEC);
     if (!options_.server) {
         return adopt_peer(std::move(socket));

@@ -42,6 +42,9 @@ void Monitor::on_close() {
     output_ = {};
     output_done_ = 0;
     dropping_ = false;
+    if (on_closed_) {
+        on_closed_();
+    }
 }
 
 // -- input ----------------------------------------------------------------------------------------

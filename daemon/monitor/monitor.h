@@ -3,12 +3,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
 
 #include "daemon/chardev/chardev.h"
 #include "daemon/event_loop/main_loop.h"
+#include "daemon/monitor/descriptors.h"
 #include "devices/char_backend.h"
 #include "protocol/session.h"
 
@@ -40,6 +42,14 @@ public:
     [[nodiscard]] size_t unsent() const { return output_.size() - output_done_; }
 
     [[nodiscard]] const Chardev& chardev() const { return chardev_; }
+    /// Whether `session` is that of the present client.
+    [[nodiscard]] bool serves(const Session& session) const { return session_.get() == &session; }
+    /// The oldest descriptor that the client has sent and nobody has taken; none without.
+    UniqueFd take_descriptor() { return chardev_.take_descriptor(); }
+    /// What `getfd` keeps. It outlives the client, as in QEMU.
+    [[nodiscard]] NamedDescriptors& descriptors() { return descriptors_; }
+    /// Called after a client has gone.
+    void set_close_callback(std::function<void()> callback) { on_closed_ = std::move(callback); }
     /// Events that clients of this monitor missed because they did not read.
     [[nodiscard]] uint64_t dropped_events() const { return dropped_events_; }
 
@@ -75,6 +85,8 @@ private:
     bool batching_ = false;  ///< requests are being run; their replies go out together
     bool dropping_ = false;
     uint64_t dropped_events_ = 0;
+    NamedDescriptors descriptors_;
+    std::function<void()> on_closed_;
     std::shared_ptr<Anchor> anchor_;
 };
 

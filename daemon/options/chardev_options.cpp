@@ -16,8 +16,6 @@ namespace {
 constexpr size_t kMaxSocketPath = sizeof(sockaddr_un::sun_path) - 1;
 /// COM1 to COM4.
 constexpr size_t kMaxSerialPorts = 4;
-/// More than anybody reads back.
-constexpr uint64_t kMaxRingbuf = 64 * 1024 * 1024;
 
 Error invalid(std::string message) {
     return Error(std::move(message), ErrorCode::kInvalidArgument);
@@ -64,33 +62,6 @@ Result<std::chrono::milliseconds> take_reconnect(KeyValues& values) {
         return invalid("reconnect= and reconnect-ms= exclude each other");
     }
     return std::chrono::milliseconds(milliseconds.value_or(seconds.value_or(0) * 1000));
-}
-
-/// What the options say together.
-Result<void> check_socket(const SocketChardevOptions& socket) {
-    const int places =
-        (socket.path.empty() ? 0 : 1) + (socket.fd < 0 ? 0 : 1) + (socket.inet ? 1 : 0);
-    if (places != 1) {
-        return invalid(places == 0 ? "path=, host= and port=, or fd= is missing"
-                                   : "path=, host= and port=, and fd= exclude each other");
-    }
-    if (socket.path.size() > kMaxSocketPath) {
-        return invalid("the socket path is " + std::to_string(socket.path.size()) +
-                       " bytes long; the system takes at most " + std::to_string(kMaxSocketPath));
-    }
-    if (socket.inet && !socket.server && socket.inet->host.empty()) {
-        return invalid("host= is missing");
-    }
-    if (socket.inet && !socket.server && socket.inet->last_port) {
-        return invalid("to= is for a server");
-    }
-    if (socket.websocket && !socket.server) {
-        return invalid("websocket= is for a server; say server=on too");
-    }
-    if (socket.reconnect.count() != 0 && (socket.server || socket.fd >= 0)) {
-        return invalid("reconnect= is for a client that connects to path= or host=");
-    }
-    return {};
 }
 
 Result<SocketChardevOptions> take_socket(KeyValues& values) {
@@ -298,6 +269,32 @@ Result<void> check_definitions(const OptionParser& parser) {
 }
 
 }  // namespace
+
+Result<void> check_socket(const SocketChardevOptions& socket) {
+    const int places =
+        (socket.path.empty() ? 0 : 1) + (socket.fd < 0 ? 0 : 1) + (socket.inet ? 1 : 0);
+    if (places != 1) {
+        return invalid(places == 0 ? "path=, host= and port=, or fd= is missing"
+                                   : "path=, host= and port=, and fd= exclude each other");
+    }
+    if (socket.path.size() > kMaxSocketPath) {
+        return invalid("the socket path is " + std::to_string(socket.path.size()) +
+                       " bytes long; the system takes at most " + std::to_string(kMaxSocketPath));
+    }
+    if (socket.inet && !socket.server && socket.inet->host.empty()) {
+        return invalid("host= is missing");
+    }
+    if (socket.inet && !socket.server && socket.inet->last_port) {
+        return invalid("to= is for a server");
+    }
+    if (socket.websocket && !socket.server) {
+        return invalid("websocket= is for a server; say server=on too");
+    }
+    if (socket.reconnect.count() != 0 && (socket.server || socket.fd >= 0)) {
+        return invalid("reconnect= is for a client that connects to path= or host=");
+    }
+    return {};
+}
 
 Result<void> apply_chardev(OptionParser& parser, const std::string& argument) {
     KeyValues values = TRY(KeyValues::parse(argument, "backend"));

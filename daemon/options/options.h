@@ -53,6 +53,12 @@ struct SocketChardevOptions {
     std::chrono::milliseconds reconnect{0};
 };
 
+/// Whether the options go together; the Error names those that do not.
+[[nodiscard]] Result<void> check_socket(const SocketChardevOptions& socket);
+
+/// The largest -chardev ringbuf: more than anybody reads back.
+inline constexpr uint64_t kMaxRingbuf = 64 * 1024 * 1024;
+
 /// -chardev ringbuf: keeps the last `size` bytes of output, a power of two.
 struct RingbufChardevOptions {
     uint32_t size = 65536;
@@ -66,8 +72,10 @@ struct StdioChardevOptions {
 
 /// -chardev file: output only.
 struct FileChardevOptions {
-    std::string path;
+    std::string path = {};
     bool append = false;
+    /// A descriptor to use in place of the path; -1 for none. Whoever makes the back end owns it.
+    int fd = -1;
 };
 
 /// -chardev pty

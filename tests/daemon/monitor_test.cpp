@@ -52,20 +52,22 @@ class MonitorTest : public LoopTest {
 protected:
     MonitorTest()
         : machine_(make_machine()),
-          context_(*machine_, {}, chardevs_, [](ShutdownCause, const Machine::Done&) {}),
+          context_(
+              *machine_, {}, chardevs_, descriptor_sets_,
+              [this](const Session&) -> Monitor& { return *monitors_.front(); },
+              [](ShutdownCause, const Machine::Done&) {}),
           table_{entry("large", run_large), entry("later", run_later),
                  entry("nothing", run_nothing), entry("qmp_capabilities", run_capabilities)},
           dispatcher_(table_, context_) {
         table_[3].negotiates = true;
         owed = &owed_;
         for (const char* name : {"a", "b"}) {
-            chardevs_.push_back(
-                *create_chardev({.id = name,
-                                 .origin = name,
-                                 .kind = SocketChardevOptions{.path = path(name), .server = true}},
-                                loop_));
+            Chardev* chardev = *chardevs_.add(
+                {.id = name,
+                 .origin = name,
+                 .kind = SocketChardevOptions{.path = path(name), .server = true}});
             monitors_.push_back(
-                std::make_unique<Monitor>(*chardevs_.back(), dispatcher_,
+                std::make_unique<Monitor>(*chardev, dispatcher_,
                                           SessionConfig{.version = {}, .package = "test"}, loop_));
             monitors_.back()->start();
         }
@@ -92,7 +94,8 @@ protected:
 
     SilentObserver observer_;
     std::unique_ptr<Machine> machine_;
-    std::vector<std::unique_ptr<Chardev>> chardevs_;
+    ChardevRegistry chardevs_{loop_};
+    DescriptorSets descriptor_sets_;
     CommandContext context_;
     std::vector<CommandEntry> table_;
     Dispatcher dispatcher_;
