@@ -125,17 +125,21 @@ Result<void> Application::run() {
                 chardev->on_continued();
             }
         }));
+    for (const std::unique_ptr<Monitor>& monitor : monitors_) {
+        monitor->start();
+    }
+    // Who waits already is greeted, and gets the guest's first output, before the guest competes
+    // with this thread for the processor: the first entry into a hypervisor can hold one for
+    // milliseconds. What clients send is read in the loop, and finds the guest running.
+    for (const std::unique_ptr<Chardev>& chardev : chardevs_) {
+        chardev->accept_waiting();
+    }
     machine_->start([this](const Result<void>& started) {
         // A quit may overtake the start; the guest then never runs, as it should.
         if (!started && !machine_->quitting()) {
             spdlog::error("the guest could not be started: {}", started.error().message());
         }
     });
-    // The guest's RESUME comes before any greeting: nobody is connected yet, as far as the monitors
-    // know.
-    for (const std::unique_ptr<Monitor>& monitor : monitors_) {
-        monitor->start();
-    }
     malloc_trim(0);
     loop_.run();
     return {};

@@ -92,9 +92,6 @@ Result<void> Machine::launch_vcpus() {
         TRY(thread->launch(*partition_));
         vcpus_.add(std::move(thread));
     }
-    for (const auto& thread : vcpus_.threads()) {
-        TRY(thread->wait_until_parked());
-    }
     return {};
 }
 
@@ -172,6 +169,9 @@ void Machine::abandon_requests() {
 }
 
 void Machine::start(Done done) {
+    for (const auto& thread : vcpus_.threads()) {
+        thread->wait_until_parked();
+    }
     enqueue(
         [this] {
             if (run_state_ == RunState::kPreconfig || config_.start_paused) {

@@ -65,8 +65,8 @@ public:
     using Done = std::function<void(Result<void>)>;
 
     /// Builds the whole machine: accelerator, partition, memory, devices, firmware, vCPU threads
-    /// (parked). Nothing runs yet. `loop` and `observer` outlive it. Fails with a one-line reason
-    /// and leaves nothing.
+    /// (which park). Nothing runs yet. `loop` and `observer` outlive it. Fails with a one-line
+    /// reason and leaves nothing.
     static Result<std::unique_ptr<Machine>> create(MachineConfig config, EventLoop& loop,
                                                    MachineObserver& observer);
     /// Needs a machine that has ended, or whose vCPUs never left `created`/parked.
@@ -74,7 +74,8 @@ public:
     Machine(const Machine&) = delete;
     Machine& operator=(const Machine&) = delete;
 
-    /// After the monitors listen: runs the guest unless -S or --preconfig.
+    /// After the monitors listen, once, before any other request: waits for the vCPU threads to be
+    /// up, then runs the guest unless -S or --preconfig.
     void start(Done done);
     /// x-exit-preconfig. Fails outside preconfig.
     void exit_preconfig(Done done);

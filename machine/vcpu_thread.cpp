@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -12,6 +13,22 @@
 #include "accel/run_entry.h"
 
 namespace halcyon {
+
+namespace {
+
+/// Restores the calling thread's signal mask.
+class SignalMaskGuard {
+public:
+    SignalMaskGuard() { ::pthread_sigmask(SIG_SETMASK, nullptr, &mask_); }
+    ~SignalMaskGuard() { ::pthread_sigmask(SIG_SETMASK, &mask_, nullptr); }
+    SignalMaskGuard(const SignalMaskGuard&) = delete;
+    SignalMaskGuard& operator=(const SignalMaskGuard&) = delete;
+
+private:
+    sigset_t mask_{};
+};
+
+}  // namespace
 
 std::string_view to_string(VcpuState state) {
     switch (state) {
@@ -86,20 +103,25 @@ VcpuThread::~VcpuThread() = default;
 
 Result<void> VcpuThread::launch(Partition& partition) {
     vcpu_ = TRY(partition.create_vcpu(index_, *io_));
+    Result<void> started = start_thread();
+    if (!started) {
+        vcpu_.reset();
+    }
+    return started;
+}
+
+Result<void> VcpuThread::start_thread() {
+    // A thread inherits the signal mask of the one that starts it, so what could fail does so here.
+    const SignalMaskGuard restored_afterwards;
+    TRY(prepare_vcpu_thread_signals());
     try {
         thread_ = std::thread([this] { thread_main(); });
     } catch (const std::system_error& failure) {
-        vcpu_.reset();
         return Error::from_errno(
             "cannot start the thread of vCPU " + std::to_string(index_.value()),
             failure.code().value());
     }
     return {};
-}
-
-Result<void> VcpuThread::wait_until_parked() {
-    state_.wait(VcpuState::kCreated);
-    return state_.load() == VcpuState::kPaused ? Result<void>() : signals_ready_;
 }
 
 void VcpuThread::ask(VcpuGoal goal, std::shared_ptr<VcpuRound> round) {
@@ -155,12 +177,8 @@ void VcpuThread::acknowledge(VcpuGoal goal) {
 void VcpuThread::thread_main() noexcept {
     thread_id_.store(::gettid());
     ::pthread_setname_np(::pthread_self(), ("vcpu" + std::to_string(index_.value())).c_str());
-    signals_ready_ = prepare_vcpu_thread_signals();
-    VcpuState state = VcpuState::kStopping;
-    if (signals_ready_) {
-        vcpu_->attach_thread();
-        state = VcpuState::kPaused;
-    }
+    vcpu_->attach_thread();
+    VcpuState state = VcpuState::kPaused;
     while (state != VcpuState::kStopping) {
         state_.store(state);
         state_.notify_all();

@@ -62,9 +62,9 @@ public:
 
     /// Creates the vCPU in `partition` and starts the thread, which parks. Main thread.
     Result<void> launch(Partition& partition);
-    /// Waits until the thread is parked, which takes no longer than its start; fails when it could
-    /// not get ready, and has ended then. Main thread.
-    Result<void> wait_until_parked();
+    /// Waits until the launched thread has parked for the first time, which is as long as its start
+    /// takes: until then it has no id. A goal may be asked for earlier. Main thread.
+    void wait_until_parked() { state_.wait(VcpuState::kCreated); }
 
     /// States a goal; the thread acknowledges `round` once it is reached. Replaces an unreached
     /// goal, whose round then never completes. A running vCPU does not notice before it is kicked.
@@ -85,7 +85,7 @@ public:
     [[nodiscard]] VcpuState state() const { return state_.load(); }
     /// Whether the goal last asked for is reached.
     [[nodiscard]] bool acknowledged() const;
-    /// 0 before `launch` and after `join`.
+    /// 0 until the thread is up and after `join`.
     [[nodiscard]] pid_t thread_id() const { return thread_id_.load(); }
     [[nodiscard]] uint64_t kicks() const { return kicks_; }
     [[nodiscard]] uint64_t rekicks() const { return rekicks_; }
@@ -99,6 +99,7 @@ public:
 private:
     class Io;
 
+    Result<void> start_thread();
     void thread_main() noexcept;
     VcpuState run_parked();
     VcpuState run_guest();
@@ -112,7 +113,6 @@ private:
     std::unique_ptr<Io> io_;
     std::unique_ptr<Vcpu> vcpu_;
 
-    Result<void> signals_ready_;  ///< written by the thread before it leaves kCreated
     std::atomic<VcpuState> state_{VcpuState::kCreated};
     std::atomic<pid_t> thread_id_{0};
     uint64_t kicks_ = 0;    ///< main thread

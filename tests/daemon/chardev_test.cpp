@@ -76,6 +76,27 @@ TEST_F(ChardevTest, SocketServesOneClientAfterTheOther) {
     EXPECT_TRUE(run_until([&] { return frontend_.input == "early"; }));
 }
 
+TEST_F(ChardevTest, AClientThatWaitsIsTakenBeforeTheLoopRuns) {
+    const auto chardev = make_server();
+    chardev->connect(&frontend_);
+    chardev->accept_waiting();
+    EXPECT_EQ(frontend_.opened, 0);
+    TestClient first(path("s"));
+    TestClient second(path("s"));
+    first.send("input");
+    chardev->accept_waiting();
+    EXPECT_EQ(frontend_.opened, 1);
+    EXPECT_EQ(frontend_.input, "");
+    EXPECT_EQ(chardev->write_now(as_bytes("output")), 6u);
+    EXPECT_TRUE(first.has_received("output"));
+    chardev->accept_waiting();
+    EXPECT_EQ(frontend_.opened, 1);
+    // In the loop all goes on as usual.
+    EXPECT_TRUE(run_until([&] { return frontend_.input == "input"; }));
+    first.close();
+    EXPECT_TRUE(run_until([&] { return frontend_.opened == 2; }));
+}
+
 TEST_F(ChardevTest, InputWaitsUntilTheDeviceHasRoom) {
     const auto chardev = make_server();
     frontend_.room = 3;

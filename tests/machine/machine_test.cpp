@@ -82,11 +82,29 @@ protected:
     std::unique_ptr<Machine> machine_;
 };
 
-TEST_F(MachineTest, CreatedMachineIsPrelaunchWithParkedVcpus) {
+TEST_F(MachineTest, CreatedMachineIsPrelaunch) {
     ASSERT_TRUE(create());
     EXPECT_EQ(machine_->run_state(), RunState::kPrelaunch);
-    ASSERT_EQ(machine_->vcpus().size(), 2u);
-    EXPECT_EQ(machine_->vcpus()[1].state, "paused");
+    EXPECT_EQ(machine_->vcpus().size(), 2u);
+    EXPECT_EQ(hypervisor_.runs, 0);
+}
+
+TEST_F(MachineTest, StartedMachineHasAllItsThreads) {
+    config_.start_paused = true;
+    ASSERT_TRUE(create());
+    EXPECT_EQ(call(&Machine::start), "ok");
+    EXPECT_EQ(machine_->run_state(), RunState::kPrelaunch);
+    for (const VcpuInfo& vcpu : machine_->vcpus()) {
+        EXPECT_EQ(vcpu.state, "paused");
+        EXPECT_NE(vcpu.thread_id, 0);
+    }
+    EXPECT_EQ(hypervisor_.runs, 0);
+}
+
+TEST_F(MachineTest, AMachineThatIsNeverStartedGoesWithItsThreads) {
+    ASSERT_TRUE(create());
+    machine_.reset();
+    EXPECT_EQ(hypervisor_.open_vcpus, 0);
     EXPECT_EQ(hypervisor_.runs, 0);
 }
 

@@ -50,6 +50,12 @@ private:
 class VcpuSetTest : public testing::Test {
 protected:
     void launch(uint32_t count) {
+        launch_without_waiting(count);
+        for (const auto& thread : set_.threads()) {
+            thread->wait_until_parked();
+        }
+    }
+    void launch_without_waiting(uint32_t count) {
         for (uint32_t i = 0; i < count; ++i) {
             auto thread = std::make_unique<VcpuThread>(
                 VcpuIndex(i), io_, gate_, [this](VcpuIndex index, const RunOutcome& outcome) {
@@ -57,7 +63,6 @@ protected:
                         [this, index, outcome] { exits_.emplace_back(index.value(), outcome); });
                 });
             ASSERT_TRUE(thread->launch(partition_));
-            ASSERT_TRUE(thread->wait_until_parked());
             set_.add(std::move(thread));
         }
     }
@@ -107,6 +112,40 @@ TEST_F(VcpuSetTest, LaunchedThreadIsParkedAndNamed) {
         std::ifstream("/proc/self/task/" + std::to_string(thread(0).thread_id()) + "/comm"), name);
     EXPECT_EQ(name, "vcpu0");
     EXPECT_EQ(hypervisor_.runs, 0);
+}
+
+TEST_F(VcpuSetTest, AThreadTakesTheKickSignalAndItsStarterKeepsItsMask) {
+    sigset_t before;
+    ASSERT_EQ(::pthread_sigmask(SIG_SETMASK, nullptr, &before), 0);
+    launch(1);
+    sigset_t after;
+    ASSERT_EQ(::pthread_sigmask(SIG_SETMASK, nullptr, &after), 0);
+    std::ifstream status("/proc/self/task/" + std::to_string(thread(0).thread_id()) + "/status");
+    uint64_t blocked = 0;
+    for (std::string word; status >> word;) {
+        if (word == "SigBlk:") {
+            status >> std::hex >> blocked;
+        }
+    }
+    for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGALRM, SIGUSR1, kick_signal()}) {
+        EXPECT_EQ(::sigismember(&after, signal), ::sigismember(&before, signal)) << signal;
+        EXPECT_EQ((blocked >> (signal - 1) & 1) != 0, signal != kick_signal()) << signal;
+    }
+}
+
+TEST_F(VcpuSetTest, TheEndAskedForBeforeTheThreadsAreUpIsReached) {
+    launch_without_waiting(8);
+    ASSERT_TRUE(ask(VcpuGoal::kEnd));
+    for (const auto& vcpu : set_.threads()) {
+        EXPECT_EQ(vcpu->state(), VcpuState::kStopping);
+    }
+    EXPECT_EQ(hypervisor_.runs, 0);
+}
+
+TEST_F(VcpuSetTest, TheRunAskedForBeforeTheThreadsAreUpIsReached) {
+    launch_without_waiting(8);
+    ASSERT_TRUE(ask(VcpuGoal::kRun));
+    EXPECT_TRUE(hypervisor_.wait_inside(8));
 }
 
 TEST_F(VcpuSetTest, LaunchFailsWhenTheVcpuCannotBeMade) {

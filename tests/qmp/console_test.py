@@ -15,7 +15,8 @@ import time
 import guests
 import tap
 from fixtures import (ACCELS, BINARY, connect, debugcon_options, halcyond_only,
-                      options, read_file, start, temporary_directory, wait_text, write_file)
+                      listening_socket, options, read_file, start, temporary_directory, wait_text,
+                      write_file)
 from qmp_client import Daemon
 
 DEVICES = ["-debugcon", "-serial"]
@@ -59,6 +60,24 @@ def _(device):
     _, _ = start("soft", printing_guest(device, "by id"), "-chardev", f"file,id=out,path={path}",
                  *device_options(device, "chardev:out"))
     wait_text(path, "by id")
+
+
+@tap.test("a client that waits when the daemon starts gets the guest's first output", each=ACCELS)
+def _(accel):
+    # QEMU starts the guest first, and what it prints before the client is accepted is lost.
+    halcyond_only()
+    path = os.path.join(temporary_directory(), "console")
+    with listening_socket(path) as listener, \
+            socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as console:
+        console.connect(path)
+        console.settimeout(10)
+        _, _ = start(accel, guests.prints("first"), "-chardev",
+                     f"socket,id=out,fd={listener.fileno()},server=on,wait=off",
+                     *debugcon_options("chardev:out"), pass_fds=[listener.fileno()])
+        text = b""
+        while len(text) < 5:
+            text += console.recv(100)
+        tap.equal(text[:5], b"first", "the console's output")
 
 
 @tap.test("a pty: its name is told, and what the guest prints can be read there", each=DEVICES)

@@ -198,7 +198,8 @@ class Daemon:
     are closed here afterwards, a daemon that dies at start is seen as the end of the stream.
     """
 
-    def __init__(self, binary, *arguments, monitors=1, environment=None, timeout=DEFAULT_TIMEOUT, stdin=None):
+    def __init__(self, binary, *arguments, monitors=1, environment=None, timeout=DEFAULT_TIMEOUT, stdin=None,
+                 pass_fds=()):
         self.timeout = timeout
         self.directory = tempfile.mkdtemp(prefix="halcyon-test-")
         self.paths = [os.path.join(self.directory, f"qmp{number}.sock") for number in range(monitors)]
@@ -215,7 +216,8 @@ class Daemon:
         self.stdout_path = os.path.join(self.directory, "stdout")
         with open(self.stderr_path, "wb") as stderr, open(self.stdout_path, "wb") as stdout:
             self.process = subprocess.Popen(
-                [binary, *arguments, *options], pass_fds=[listener.fileno() for listener in listeners],
+                [binary, *arguments, *options],
+                pass_fds=[*pass_fds, *(listener.fileno() for listener in listeners)],
                 stdin=subprocess.DEVNULL if stdin is None else stdin, stdout=stdout, stderr=stderr,
                 env={**os.environ, **(environment or {})})
         for listener in listeners:
