@@ -41,14 +41,14 @@ void put_half(std::span<std::byte> half, uint64_t value) {
 
 }  // namespace
 
-template <Arithmetic kOperation>
+template <Arithmetic Operation>
 void arithmetic(Execution& execution) {
-    constexpr bool kStores = kOperation != Arithmetic::kCmp && kOperation != Arithmetic::kTest;
+    constexpr bool kStores = Operation != Arithmetic::kCmp && Operation != Arithmetic::kTest;
     const unsigned size = execution.size(0);
     const uint64_t left = kStores ? execution.get_for_update(0) : execution.get(0);
     // An immediate comes sign-extended to 64 bits.
     const uint64_t right = execution.get(1) & mask_of(size);
-    const Computed result = compute(kOperation, left, right, execution.flag(kCarryFlag), size);
+    const Computed result = compute(Operation, left, right, execution.flag(kCarryFlag), size);
     if (kStores) {
         execution.set(0, result.value);
     }

@@ -49,10 +49,10 @@ void double_shift(Execution& execution, DoubleShift function) {
 
 }  // namespace
 
-template <Shift kShift>
+template <Shift Kind>
 void shift(Execution& execution) {
-    constexpr bool kRotates = kShift == Shift::kRol || kShift == Shift::kRor ||
-                              kShift == Shift::kRcl || kShift == Shift::kRcr;
+    constexpr bool kRotates =
+        Kind == Shift::kRol || Kind == Shift::kRor || Kind == Shift::kRcl || Kind == Shift::kRcr;
     const unsigned size = execution.size(0);
     const uint64_t value = execution.get_for_update(0);
     const unsigned count = masked_count(execution.get(1), size);
@@ -60,7 +60,7 @@ void shift(Execution& execution) {
         execution.set(0, value);
         return;
     }
-    const Computed result = compute(kShift, value, count, execution.flag(kCarryFlag), size);
+    const Computed result = compute(Kind, value, count, execution.flag(kCarryFlag), size);
     execution.set(0, result.value);
     execution.set_flags(kRotates ? kCarryFlag | kOverflowFlag : kStatusFlags, result.flags);
 }
@@ -82,7 +82,7 @@ void shift_double_right(Execution& execution) {
 }
 
 /// A bit number in a register reaches beyond a memory operand, in both directions.
-template <BitAction kAction>
+template <BitAction Action>
 void bit_test(Execution& execution) {
     const unsigned size = execution.size(0);
     const unsigned bits = 8 * size;
@@ -99,7 +99,7 @@ void bit_test(Execution& execution) {
             place.offset += static_cast<uint64_t>(distance >> shift) * size;
             place.offset &= execution.address_mask();
         }
-        if (kAction != BitAction::kTest) {
+        if (Action != BitAction::kTest) {
             execution.check_write(place, size);
         }
         value = execution.load(place, size);
@@ -107,7 +107,7 @@ void bit_test(Execution& execution) {
         value = execution.get(0);
     }
     uint64_t result = value;
-    switch (kAction) {
+    switch (Action) {
         case BitAction::kTest:
             break;
         case BitAction::kSet:
@@ -120,7 +120,7 @@ void bit_test(Execution& execution) {
             result ^= bit;
             break;
     }
-    if (kAction != BitAction::kTest) {
+    if (Action != BitAction::kTest) {
         memory ? execution.store(place, size, result) : execution.set(0, result);
     }
     execution.set_flags(kCarryFlag, (value & bit) != 0 ? kCarryFlag : 0);

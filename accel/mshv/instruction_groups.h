@@ -13,7 +13,7 @@ void dispatch(Execution& execution);
 
 // instruction_arithmetic.cpp
 enum class Arithmetic { kAdd, kAdc, kSub, kSbb, kCmp, kAnd, kOr, kXor, kTest };
-template <Arithmetic kOperation>
+template <Arithmetic Operation>
 void arithmetic(Execution& execution);
 void increment(Execution& execution);
 void decrement(Execution& execution);
@@ -32,12 +32,12 @@ void divide_signed(Execution& execution);
 
 // instruction_bit.cpp
 enum class Shift { kLeft, kRight, kArithmeticRight, kRol, kRor, kRcl, kRcr };
-template <Shift kShift>
+template <Shift Kind>
 void shift(Execution& execution);
 void shift_double_left(Execution& execution);
 void shift_double_right(Execution& execution);
 enum class BitAction { kTest, kSet, kReset, kComplement };
-template <BitAction kAction>
+template <BitAction Action>
 void bit_test(Execution& execution);
 
 // instruction_move.cpp
