@@ -213,7 +213,7 @@ bool Application::consoles_are_drained() const {
 
 // -- what happens to the machine ------------------------------------------------------------------
 
-void Application::emit(const Event& event) {
+void Application::tell_clients(const Event& event) {
     for (const std::unique_ptr<Monitor>& monitor : monitors_) {
         monitor->emit(event);
     }

@@ -17,6 +17,7 @@
 #include "daemon/process/pidfile.h"
 #include "machine/machine.h"
 #include "protocol/dispatcher.h"
+#include "protocol/event_throttle.h"
 
 namespace halcyon {
 
@@ -59,7 +60,8 @@ private:
     /// The one way to the end of a machine, for commands and signals: no new command is run, until
     /// the attempt has failed.
     void end(ShutdownCause cause, Machine::Done done);
-    void emit(const Event& event);
+    void emit(Event event) { throttle_.emit(std::move(event)); }
+    void tell_clients(const Event& event);
     // The last steps: the guest's consoles are drained, the replies to quit are sent, the monitors
     // are drained, the loop stops. Each wait is bounded, since a reader may have stopped reading.
     void when_drained(std::function<bool()> drained, std::function<void()> next);
@@ -83,6 +85,7 @@ private:
     std::unique_ptr<Pidfile> pidfile_;
     ChardevRegistry chardevs_{loop_};
     DescriptorSets descriptor_sets_;
+    EventThrottle throttle_{loop_, [this](const Event& event) { tell_clients(event); }};
     std::unique_ptr<Machine> machine_;
     std::unique_ptr<CommandContext> context_;
     std::unique_ptr<Dispatcher> dispatcher_;

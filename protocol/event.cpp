@@ -21,4 +21,13 @@ Json to_message(const Event& event) {
     return message;
 }
 
+const std::string& Event::wire(bool pretty) const {
+    std::string& text = wire_[pretty ? 1 : 0];
+    if (text.empty()) {
+        const Json message = to_message(*this);
+        text = pretty ? to_wire_pretty(message) : to_wire(message);
+    }
+    return text;
+}
+
 }  // namespace halcyon

@@ -1,6 +1,7 @@
 /// Event: something that happened and that every listening client is told.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <string>
 #include <utility>
@@ -23,6 +24,12 @@ struct Event {
     Json data;
     /// When it happened, by the host's wall clock.
     std::chrono::system_clock::time_point timestamp;
+
+    /// The message as text, spread over lines or not; made once, however many clients are told.
+    [[nodiscard]] const std::string& wire(bool pretty) const;
+
+private:
+    mutable std::array<std::string, 2> wire_;
 };
 
 /// The message of `event`: {"event", "timestamp": {"seconds", "microseconds"}[, "data"]}.

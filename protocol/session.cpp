@@ -56,7 +56,7 @@ void Session::receive(std::string_view bytes) {
 
 void Session::emit(const Event& event) {
     if (negotiated_ && !closed_) {
-        send_message(encode(to_message(event)));
+        send_message(event.wire(config_.pretty));
     }
 }
 
