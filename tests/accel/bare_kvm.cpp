@@ -19,10 +19,7 @@ std::optional<std::string> BareKvm::unavailable() {
 BareKvm::BareKvm(std::byte* memory) : ok_(set_up(memory)) {}
 
 bool BareKvm::set_up(std::byte* memory) {
-    // mov byte [0x2000], 1; jmp $
-    static constexpr uint8_t kProgram[] = {0xc6, 0x06, 0x00, 0x20, 0x01, 0xeb, 0xfe};
-    std::memcpy(memory + kCode, kProgram, sizeof(kProgram));
-
+    load_program(memory);
     kvm_.reset(::open("/dev/kvm", O_RDWR | O_CLOEXEC));
     vm_.reset(::ioctl(kvm_.get(), KVM_CREATE_VM, 0));
     // Where Intel needs a page of its own for real mode: far above the guest's memory.

@@ -1,8 +1,6 @@
 // The parts of a kick: the stub, the handler, the signal mask, the stop word; and many kicks.
 #include "accel/run_entry.h"
 
-#include <linux/kvm.h>
-#include <poll.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
@@ -15,7 +13,7 @@
 #include <gtest/gtest.h>
 
 #include "base/mapping.h"
-#include "tests/accel/bare_kvm.h"
+#include "tests/accel/bare_vcpu.h"
 #include "tests/accel/guest_fixture.h"
 
 namespace halcyon::testing_support {
@@ -191,17 +189,22 @@ TEST_F(RunEntry, AKickOfAThreadThatHasEndedDoesNothing) {
     EXPECT_TRUE(target.is_set());
 }
 
+class RunEntryOnHypervisor : public RunEntry,
+                             public ::testing::WithParamInterface<BareHypervisor> {};
+INSTANTIATE_TEST_SUITE_P(Hypervisor, RunEntryOnHypervisor, ::testing::ValuesIn(bare_hypervisors()),
+                         [](const auto& hypervisor) { return hypervisor.param.name; });
+
 /// Many kicks at random moments of a vCPU that spins, each awaited: none may be lost, since nothing
 /// else would end the run and no kick is repeated.
-TEST_F(RunEntry, ThousandsOfKicksAtRandomMomentsAndNoneIsLost) {
-    if (const auto why = BareKvm::unavailable()) {
+TEST_P(RunEntryOnHypervisor, ThousandsOfKicksAtRandomMomentsAndNoneIsLost) {
+    if (const auto why = GetParam().unavailable()) {
         GTEST_SKIP() << *why;
     }
     constexpr int kKicks = 2000;
-    auto memory = Mapping::anonymous(BareKvm::kMemorySize, "guest memory");
+    auto memory = Mapping::anonymous(BareVcpu::kMemorySize, "guest memory");
     ASSERT_TRUE(memory);
-    const BareKvm kvm(memory->data());
-    ASSERT_TRUE(kvm.ok());
+    const auto vcpu = GetParam().make(memory->data());
+    ASSERT_TRUE(vcpu->ok());
     KickTarget target;
     Event attached;
     Event came_back;
@@ -213,7 +216,8 @@ TEST_F(RunEntry, ThousandsOfKicksAtRandomMomentsAndNoneIsLost) {
         target.attach_current_thread();
         attached.report();
         while (!ending.load()) {
-            const long result = halcyon_run_entry(kvm.vcpu_fd(), KVM_RUN, 0, target.word());
+            const long result =
+                halcyon_run_entry(vcpu->fd(), vcpu->request(), vcpu->argument(), target.word());
             if (result == kRunEntryAborted) {
                 ++aborted;
             } else if (result != -EINTR) {
