@@ -37,7 +37,12 @@ bool is_part_of(const GuestAccess& access, uint64_t linear, unsigned size, const
         is_whole = access.size == size;
         return true;
     }
-    if (first < size && begins_at(first, size - first)) {
+    // The part before is of memory, or it would have been reported first: it is written by now.
+    std::array<uint8_t, kMmioLimit> written{};
+    const unsigned compared = std::min({first, known, kMmioLimit});
+    if (first < size && begins_at(first, size - first) &&
+        source.read(linear, written.data(), compared) == compared &&
+        std::equal(written.begin(), written.begin() + compared, value)) {
         is_whole = access.size == size - first;
         return true;
     }
@@ -161,7 +166,7 @@ public:
             look_before(after_.rip);
         }
         const unsigned size = access_.size;
-        if (!best_ && access_.space == GuestAccess::Space::kMemory &&
+        if ((!best_ || !best_->is_verified) && access_.space == GuestAccess::Space::kMemory &&
             (size == 2 || size == 4 || size == 8)) {
             uint64_t return_address = 0;
             std::memcpy(&return_address, access_.data.data(), size);

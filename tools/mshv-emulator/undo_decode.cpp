@@ -197,8 +197,10 @@ std::optional<uint64_t> OperandView::linear(const kvm_regs& regs, const Decoded&
         offset += static_cast<uint64_t>(units * (operand.size / 8));
     }
     // The stack's own operand has no address size; others wrap in theirs.
-    const bool is_stack = operand.visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN &&
-                          operand.mem.segment == ZYDIS_REGISTER_SS;
+    const bool is_stack =
+        operand.visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN &&
+        (operand.mem.base == ZYDIS_REGISTER_RSP || operand.mem.base == ZYDIS_REGISTER_ESP ||
+         operand.mem.base == ZYDIS_REGISTER_SP);
     offset &= address_mask(is_stack ? stack_width() : decoded.instruction.address_width);
     return to_linear(segment_base(operand.mem.segment), offset);
 }

@@ -13,6 +13,8 @@ constexpr uint64_t kZero = 1U << 6;
 constexpr uint64_t kSign = 1U << 7;
 constexpr uint64_t kDirection = 1U << 10;
 constexpr uint64_t kOverflow = 1U << 11;
+/// VM and RF (Intel SDM 2B, PUSHF).
+constexpr uint64_t kNotPushed = 3U << 16;
 
 constexpr unsigned kRcx = 1;
 constexpr unsigned kRsp = 4;
@@ -103,13 +105,13 @@ uint64_t byte_swapped(uint64_t value, unsigned size) {
 std::optional<Store> string_store(const Question& q) {
     const ZydisDecodedInstruction& instruction = q.decoded.instruction;
     const bool is_port = instruction.meta.category == ZYDIS_CATEGORY_IOSTRINGOP;
-    const ZydisDecodedOperand* target =
-        q.decoded.memory_operand(is_port ? ZYDIS_OPERAND_ACTION_READ : ZYDIS_OPERAND_ACTION_WRITE);
+    const ZydisDecodedOperand* target = q.decoded.memory_operand(
+        is_port ? ZYDIS_OPERAND_ACTION_MASK_READ : ZYDIS_OPERAND_ACTION_MASK_WRITE);
     if (target == nullptr) {
         return std::nullopt;
     }
     const ZydisDecodedOperand* from =
-        is_port ? target : q.decoded.memory_operand(ZYDIS_OPERAND_ACTION_READ);
+        is_port ? target : q.decoded.memory_operand(ZYDIS_OPERAND_ACTION_MASK_READ);
     Store store{.before = q.after, .size = target->size / 8U};
     const unsigned width = instruction.address_width;
     const int64_t step = (q.after.rflags & kDirection) != 0 ? -static_cast<int64_t>(store.size)
@@ -151,7 +153,7 @@ std::optional<uint64_t> pushed_value(const Question& q, const Store& store) {
         case ZYDIS_MNEMONIC_PUSHF:
         case ZYDIS_MNEMONIC_PUSHFD:
         case ZYDIS_MNEMONIC_PUSHFQ:
-            return std::nullopt;  // the image differs from RFLAGS in VM, RF and what IOPL allows
+            return q.after.rflags & ~kNotPushed;
         case ZYDIS_MNEMONIC_PUSHA:
         case ZYDIS_MNEMONIC_PUSHAD:
             return general(q.after, kRdi);  // the last one: the only one KVM reports
