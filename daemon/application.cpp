@@ -131,7 +131,7 @@ Result<void> Application::run() {
     // Who waits already is greeted, and gets the guest's first output, before the guest competes
     // with this thread for the processor: the first entry into a hypervisor can hold one for
     // milliseconds. What clients send is read in the loop, and finds the guest running.
-    for (const std::unique_ptr<Chardev>& chardev : chardevs_) {
+    for (const std::unique_ptr<Chardev>& chardev : chardevs_.all()) {
         chardev->accept_waiting();
     }
     machine_->start([this](const Result<void>& started) {
