@@ -90,7 +90,8 @@ private:
             inotify_ = -1;
         }
         watches_.clear();
-        mutex_.unlock();
+        // Not unlocked but made anew: threads that only the parent has may be queued at it.
+        std::construct_at(&mutex_);
     }
 
     long start_thread() {

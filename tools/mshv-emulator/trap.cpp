@@ -313,6 +313,13 @@ void install_trap() {
     }
 }
 
+void default_sigsys() {
+    const KernelSigaction standard{nullptr, 0, nullptr, 0};
+    raw_sigaction(SIGSYS, standard);
+    // Blocked until the handler returns.
+    raw_syscall(SYS_tgkill, raw_syscall(SYS_getpid), raw_syscall(SYS_gettid), SIGSYS);
+}
+
 void set_foreign_sigsys_handler(SignalHandler handler) {
     g_foreign_sigsys = handler;
 }
