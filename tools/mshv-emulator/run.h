@@ -3,6 +3,7 @@
 
 #include <linux/kvm.h>
 
+#include <array>
 #include <cstdint>
 #include <optional>
 
@@ -87,6 +88,7 @@ private:
     Outcome handle_io();
     Outcome handle_out(const GuestAccess& access, ExitSource& source);
     Outcome handle_mmio();
+    std::optional<FoundInstruction> undo(const GuestAccess& access, ExitSource& source);
     Outcome handle_mmio_write(const GuestAccess& access, ExitSource& source);
     Outcome send_io(const GuestAccess& access, const FoundInstruction& found, ExitSource& source);
     Outcome send_memory(uint64_t gpa, std::optional<uint64_t> linear, mshv::InterceptAccess access,
@@ -108,8 +110,14 @@ private:
     mshv::Message message_ = {};
     std::optional<KernelSigset> signal_mask_;  ///< KVM's
     uint32_t debugged_ = 0;                    ///< exceptions that KVM reports
-    bool uses_vectors_ = false;                ///< the message's instruction
-    bool is_port_access_ = false;              ///< the message
+    /// Where writes were found to have come from: RIP after one, and its length.
+    struct UndoHint {
+        uint64_t rip = 0;
+        uint8_t length = 0;
+    };
+    std::array<UndoHint, 64> undo_hints_;
+    bool uses_vectors_ = false;    ///< the message's instruction
+    bool is_port_access_ = false;  ///< the message
 };
 
 }  // namespace halcyon::emulator

@@ -19,6 +19,17 @@ InstructionBytes Runner::instruction_bytes(ExitSource& source) {
     return result;
 }
 
+std::optional<FoundInstruction> Runner::undo(const GuestAccess& access, ExitSource& source) {
+    const kvm_regs& regs = state_.get().regs;
+    UndoHint& hint = undo_hints_[regs.rip % undo_hints_.size()];
+    const auto found = undo_write(regs, state_.get().sregs, access, source,
+                                  hint.rip == regs.rip ? hint.length : 0);
+    if (found) {
+        hint = {.rip = regs.rip, .length = found->length};
+    }
+    return found;
+}
+
 // ---- ports -------------------------------------------------------------------------------------
 
 Runner::Outcome Runner::send_io(const GuestAccess& access, const FoundInstruction& found,
@@ -52,7 +63,7 @@ Runner::Outcome Runner::handle_io() {
 Runner::Outcome Runner::handle_out(const GuestAccess& access, ExitSource& source) {
     const kvm_regs regs = state_.get().regs;
     const kvm_sregs& sregs = state_.get().sregs;
-    const auto behind = undo_write(regs, sregs, access, source);
+    const auto behind = undo(access, source);
     auto at = instruction_at(regs, sregs, access, source);
     if (at && at->is_string) {
         at.reset();
@@ -116,7 +127,7 @@ Runner::Outcome Runner::handle_mmio() {
 }
 
 Runner::Outcome Runner::handle_mmio_write(const GuestAccess& access, ExitSource& source) {
-    const auto found = undo_write(state_.get().regs, state_.get().sregs, access, source);
+    const auto found = undo(access, source);
     if (!found) {
         log_line("VP %u: a write of %u bytes to 0x%" PRIx64 " is not found before 0x%" PRIx64,
                  vp_index_, access.size, access.address, uint64_t{state_.get().regs.rip});

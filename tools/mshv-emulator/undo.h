@@ -99,8 +99,10 @@ std::optional<MemoryOperand> find_operand(const kvm_regs& regs, const kvm_sregs&
                                           InstructionSource& source,
                                           const std::function<bool(const MemoryOperand&)>& wanted);
 
-/// The instruction that made the write `access` and left `after`. Nothing when none fits.
+/// The instruction that made the write `access` and left `after`. Nothing when none fits. `hint` is
+/// the length of the one that was found for this RIP before: looked at first, which saves time.
 std::optional<FoundInstruction> undo_write(const kvm_regs& after, const kvm_sregs& sregs,
-                                           const GuestAccess& access, InstructionSource& source);
+                                           const GuestAccess& access, InstructionSource& source,
+                                           size_t hint = 0);
 
 }  // namespace halcyon::emulator
