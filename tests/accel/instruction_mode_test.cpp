@@ -118,6 +118,19 @@ TEST_F(InstructionProtectedMode, AbsentSegmentFaults) {
     expect_exception({0x8b, 0x45, 0x00}, kStackFault, 0);
 }
 
+TEST_F(InstructionProtectedMode, ExpandDownSegmentBeginsAboveItsLimit) {
+    use_protected_mode();
+    registers.ds.attributes = 0x97;  // expand-down, up to FFFFh
+    registers.ds.limit = kDataAt;
+    registers.gpr[kRbx] = kDataAt;
+    expect_exception({0x8a, 0x03}, kProtection, 0);
+    registers.gpr[kRbx] = kDataAt + 1;
+    expect_done({0x8a, 0x03});
+    registers.gpr[kRbx] = 0xffff;
+    expect_done({0x8a, 0x03});
+    expect_exception({0x66, 0x8b, 0x03}, kProtection, 0);
+}
+
 TEST_F(InstructionProtectedMode, LinearAddressesWrapAt4G) {
     use_protected_mode();
     registers.ds.base = 0xfffff000;
