@@ -97,13 +97,26 @@ bool import_registers(const mshv::RegisterPage& page, uint32_t dirty, kvm_regs& 
     return true;
 }
 
-long import_vectors(const mshv::RegisterPage& page, const KvmVcpu& vcpu) {
+PageVectors page_vectors(const mshv::RegisterPage& page) {
+    PageVectors result;
+    static_assert(sizeof(result) == sizeof(page.xmm));
+    std::memcpy(result.data(), page.xmm, sizeof(page.xmm));
+    return result;
+}
+
+long import_vectors(const mshv::RegisterPage& page, const PageVectors& before,
+                    const KvmVcpu& vcpu) {
     kvm_fpu fpu{};
     const long result = vcpu.ioctl(KVM_GET_FPU, &fpu);
     if (result != 0) {
         return result;
     }
-    std::memcpy(fpu.xmm, page.xmm, sizeof(page.xmm));
+    const PageVectors now = page_vectors(page);
+    for (size_t i = 0; i < now.size(); ++i) {
+        if (now[i] != before[i]) {
+            std::memcpy(fpu.xmm[i], now[i].data(), sizeof(now[i]));
+        }
+    }
     return vcpu.ioctl(KVM_SET_FPU, &fpu);
 }
 

@@ -3,6 +3,7 @@
 
 #include <linux/kvm.h>
 
+#include <array>
 #include <cstdint>
 
 #include "accel/mshv/mshv_messages.h"
@@ -21,7 +22,11 @@ void export_registers(mshv::RegisterPage& page, const kvm_sync_regs& state, cons
 /// were, into `sregs`.
 bool import_registers(const mshv::RegisterPage& page, uint32_t dirty, kvm_regs& regs,
                       kvm_sregs& sregs);
-/// The XMM group, straight to KVM: 0 or -errno.
-long import_vectors(const mshv::RegisterPage& page, const KvmVcpu& vcpu);
+/// XMM0 to XMM5.
+using PageVectors = std::array<std::array<uint64_t, 2>, 6>;
+PageVectors page_vectors(const mshv::RegisterPage& page);
+/// The XMM group, straight to KVM: those that are no longer what they were in the page, `before`,
+/// which may have been older than the guest's. 0 or -errno.
+long import_vectors(const mshv::RegisterPage& page, const PageVectors& before, const KvmVcpu& vcpu);
 
 }  // namespace halcyon::emulator

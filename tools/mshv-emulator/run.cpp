@@ -142,7 +142,7 @@ Runner::Outcome Runner::take_over_page() {
         state_.change_regs() = wanted;
     }
     if ((dirty & mshv::kDirtyXmm) != 0) {
-        import_vectors(*page_, vcpu_);
+        import_vectors(*page_, exported_vectors_, vcpu_);
     }
     if (segments) {
         state_.flush();
@@ -285,6 +285,7 @@ void Runner::export_page(bool with_rest) {
         return;
     }
     export_registers(*page_, state_.get(), vcpu_, with_rest);
+    exported_vectors_ = page_vectors(*page_);
     page_->is_valid = faults_.due(&FaultPlan::page_invalid) ? 0 : 1;
 }
 

@@ -13,6 +13,7 @@
 #include "tools/mshv-emulator/faults.h"
 #include "tools/mshv-emulator/kvm.h"
 #include "tools/mshv-emulator/message.h"
+#include "tools/mshv-emulator/register_page.h"
 #include "tools/mshv-emulator/run_gate.h"
 #include "tools/mshv-emulator/run_state.h"
 #include "tools/mshv-emulator/trap.h"
@@ -107,6 +108,7 @@ private:
     PendingAccess pending_;
     mshv::RegisterPage* page_ = nullptr;
     mshv::Message* message_page_ = nullptr;
+    PageVectors exported_vectors_ = {};
     mshv::Message message_ = {};
     std::optional<KernelSigset> signal_mask_;  ///< KVM's
     uint32_t debugged_ = 0;                    ///< exceptions that KVM reports
