@@ -31,6 +31,9 @@ struct MsiMessage {
     uint32_t data;
 };
 MsiMessage msi_message(const mshv::AssertInterruptInput& input);
+/// What the driver makes of a route: an 8-bit destination, vector, type and trigger mode, nothing
+/// else of address and data.
+MsiMessage msi_of_route(const mshv::UserIrqEntry& route);
 
 /// Any thread.
 class Interrupts {

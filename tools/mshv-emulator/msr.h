@@ -25,9 +25,11 @@ MsrOutcome serve_msr_exit(Partition& partition, uint32_t vp_index, KvmVcpu& vcpu
 /// Which MSRs exit, and to whom. Any thread.
 class MsrIntercepts {
 public:
-    /// Makes KVM report the hypervisor's MSRs and the unknown ones. Before the first vCPU runs.
+    /// Makes KVM report the hypervisor's MSRs, its own, and the unknown ones. Before the first vCPU
+    /// runs.
     static long install(KvmVm& vm);
-    /// INSTALL_INTERCEPT of type MSR: every access that KVM does not serve itself, of one MSR.
+    /// INSTALL_INTERCEPT of one MSR. kNoResources for more than KVM's filter has room for,
+    /// kOperationFailed for those that it cannot filter (x2APIC's).
     mshv::HvStatus set(KvmVm& vm, uint64_t msr, uint32_t access_mask);
     [[nodiscard]] bool wants(uint32_t msr, bool write) const;
 
@@ -39,6 +41,8 @@ private:
 /// A VP's values of the hypervisor's MSRs and registers, as RDMSR or a register hypercall has them;
 /// false when there is no such.
 bool get_synthetic_msr(Partition& partition, uint32_t vp_index, uint32_t msr, uint64_t& value);
-bool set_synthetic_msr(Partition& partition, uint32_t vp_index, uint32_t msr, uint64_t value);
+/// `vcpu` is that VP's, for the time that REFERENCE_TSC shows.
+bool set_synthetic_msr(Partition& partition, uint32_t vp_index, const KvmVcpu& vcpu, uint32_t msr,
+                       uint64_t value);
 
 }  // namespace halcyon::emulator

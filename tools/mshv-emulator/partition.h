@@ -85,7 +85,8 @@ public:
 private:
     long create_vp(unsigned long argument);
     long set_guest_memory(unsigned long argument);
-    long initialize();
+    long get_access_bitmap(unsigned long argument);
+    void release_vps_if_unused();
 
     std::mutex mutex_;
     KvmVm kvm_;

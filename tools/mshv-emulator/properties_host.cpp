@@ -4,6 +4,7 @@
 #include "tools/mshv-emulator/cpuid.h"
 #include "tools/mshv-emulator/options.h"
 #include "tools/mshv-emulator/properties.h"
+#include "tools/mshv-emulator/xsave_format.h"
 
 namespace halcyon::emulator {
 
@@ -32,20 +33,12 @@ uint64_t xsave_states(const CpuidEntries& leaves) {
     return leaf == nullptr ? 3 : leaf->eax | static_cast<uint64_t>(leaf->edx) << 32;
 }
 
-/// The compacted format with all states (Intel SDM 1 13.4.3): the legacy area and the header, then
-/// one after the other, aligned to 64 bytes where CPUID says so.
 uint64_t compacted_size(const CpuidEntries& leaves) {
-    uint64_t size = 576;
-    const uint64_t states = xsave_states(leaves);
-    for (unsigned i = 2; i < 63; ++i) {
-        const kvm_cpuid_entry2* leaf = find_leaf(leaves, 0xd, i);
-        if ((states >> i & 1) == 0 || leaf == nullptr) {
-            continue;
-        }
-        if ((leaf->ecx & 2) != 0) {
-            size = (size + 63) / 64 * 64;
-        }
-        size += leaf->eax;
+    constexpr uint64_t kLegacyAndHeader = 576;
+    uint64_t size = kLegacyAndHeader;
+    for (const XsaveComponent& component : xsave_components(leaves)) {
+        size = component.aligned ? (size + 63) / 64 * 64 : size;
+        size += component.size;
     }
     return size;
 }

@@ -3,9 +3,13 @@
 /// guest asked for one. Synthetic timers keep their values and never expire.
 #pragma once
 
+#include <linux/kvm.h>
+
 #include <array>
 #include <cstdint>
+#include <map>
 #include <mutex>
+#include <optional>
 
 #include "accel/mshv/mshv_hypercalls.h"
 
@@ -13,7 +17,8 @@ namespace halcyon::emulator {
 
 class Partition;
 
-/// What the hypervisor keeps of a VP that KVM has no place for. `mutex` guards it all.
+/// What the hypervisor keeps of a VP that KVM has no place for. `mutex` guards it, except where
+/// said.
 struct SyntheticState {
     std::mutex mutex;
     uint64_t scontrol = 0;
@@ -24,8 +29,13 @@ struct SyntheticState {
     std::array<uint64_t, 4> timer_counts{};
     std::array<uint8_t, 200> timer_state{};  ///< VpStateType::kSyntheticTimers, as last set
     uint64_t vp_assist = 0;
-    uint64_t initial_apic_id = 0;
-    uint64_t instruction_hints = 0;
+    /// Registers that nothing depends on, by name: kept, and read back.
+    std::map<uint32_t, uint64_t> stored;
+    // The next two are used by whoever has the VP's vCPU, without the mutex.
+    /// What the program set and KVM would not take; see load_pending_registers.
+    std::optional<kvm_sregs> pending_sregs;
+    /// The exception to inject was set as PENDING_EVENT0, not as PENDING_INTERRUPTION.
+    bool exception_is_event = false;
     SyntheticState() { sints.fill(0x10000); }
 };
 
