@@ -155,8 +155,11 @@ def _(accel):
     for _ in range(5):
         vm = Vm(accel, guests.on_all_vcpus("pio"), "-smp", "4", monitors=2)
         clients = [vm.connect(0), vm.connect(1)]
+        # Stopped, so that it does not answer one and go before it has the other.
+        os.kill(vm.pid, signal.SIGSTOP)
         for client in clients:
             client.send({"execute": "quit"})
+        os.kill(vm.pid, signal.SIGCONT)
         seen = [client.receive_until_closed(10) for client in clients]
         answered = 0
         for messages in seen:
