@@ -66,8 +66,8 @@ Result<void> install_kick_handler();
 /// Unblocks the kick signal in the calling thread and blocks every other but those that a fault of
 /// the thread itself raises (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, and SIGSYS, which a seccomp
 /// filter raises): blocked, they would kill the process without a word, and their handlers cannot
-/// run in the window unless the stub itself faults. For the start of a vCPU thread, before
-/// `Vcpu::attach_thread`.
+/// run in the window unless the stub itself faults. For a vCPU thread before
+/// `Vcpu::attach_thread`, or for the thread that starts it, whose mask it inherits.
 Result<void> prepare_vcpu_thread_signals();
 
 /// The stop word of one vCPU and the thread to signal; the common half of the backends' kicks.

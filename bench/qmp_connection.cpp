@@ -4,9 +4,17 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <cstring>
 
 namespace halcyon::bench {
+
+namespace {
+
+constexpr size_t kFirstBuffer = 65536;
+
+}  // namespace
 
 Result<QmpConnection> QmpConnection::connect(const std::string& path) {
     sockaddr_un address{};
@@ -35,30 +43,34 @@ Result<void> QmpConnection::send(std::string_view text) {
 }
 
 Result<void> QmpConnection::fill() {
-    if (begin_ == buffer_.size()) {
-        buffer_.clear();
-        begin_ = 0;
+    if (begin_ == end_) {
+        begin_ = end_ = 0;
     }
-    const size_t old_size = buffer_.size();
-    buffer_.resize(old_size + 65536);
-    const ssize_t received = ::recv(socket_.get(), buffer_.data() + old_size, 65536, 0);
-    buffer_.resize(old_size + static_cast<size_t>(received > 0 ? received : 0));
+    if (end_ == buffer_.size()) {
+        buffer_.resize(std::max(kFirstBuffer, 2 * buffer_.size()));
+    }
+    ssize_t received = 0;
+    do {
+        received = ::recv(socket_.get(), buffer_.data() + end_, buffer_.size() - end_,
+                          polls_ ? MSG_DONTWAIT : 0);
+    } while (polls_ && received < 0 && errno == EAGAIN);
     if (received < 0) {
         return Error::from_errno("cannot receive");
     }
     if (received == 0) {
         return Error("the server closed the connection");
     }
+    end_ += static_cast<size_t>(received);
     return {};
 }
 
 Result<std::string> QmpConnection::receive_line() {
     size_t end = 0;
-    while ((end = buffer_.find('\n', begin_)) == std::string::npos) {
+    while ((end = received().find('\n')) == std::string_view::npos) {
         TRY(fill());
     }
-    std::string line = buffer_.substr(begin_, end + 1 - begin_);
-    begin_ = end + 1;
+    std::string line(received().substr(0, end + 1));
+    begin_ += line.size();
     return line;
 }
 
@@ -83,16 +95,16 @@ Result<void> QmpConnection::negotiate() {
 
 Result<void> QmpConnection::skip_replies(size_t replies) {
     while (replies > 0) {
-        const size_t end = buffer_.find('\n', begin_);
-        if (end == std::string::npos) {
+        const size_t end = received().find('\n');
+        if (end == std::string_view::npos) {
             TRY(fill());
             continue;
         }
-        const std::string_view line(buffer_.data() + begin_, end - begin_);
+        const std::string_view line = received().substr(0, end);
         if (line.find("\"return\"") == std::string_view::npos) {
             return Error("not the reply that was expected: " + std::string(line));
         }
-        begin_ = end + 1;
+        begin_ += end + 1;
         --replies;
     }
     return {};

@@ -10,12 +10,16 @@
 
 namespace halcyon::bench {
 
-/// One connection over a Unix socket. Blocking; one thread.
+/// One connection over a Unix socket. Waits asleep, unless told to poll; one thread.
 class QmpConnection {
 public:
     static Result<QmpConnection> connect(const std::string& path);
     /// Takes a connected socket.
     explicit QmpConnection(UniqueFd socket) : socket_(std::move(socket)) {}
+
+    /// From now on waits for input by asking for it again and again: the processor stays awake, and
+    /// the other side's wake-up is the only one in a round trip.
+    void poll() { polls_ = true; }
 
     Result<void> send(std::string_view text);
     /// The next line of any kind, with its line end. An Error at the end of the stream.
@@ -29,10 +33,15 @@ public:
 
 private:
     Result<void> fill();
+    [[nodiscard]] std::string_view received() const {
+        return std::string_view(buffer_).substr(begin_, end_ - begin_);
+    }
 
     UniqueFd socket_;
-    std::string buffer_;
+    bool polls_ = false;
+    std::string buffer_;  ///< its size is the room there is; from begin_ to end_ is unread input
     size_t begin_ = 0;
+    size_t end_ = 0;
 };
 
 }  // namespace halcyon::bench

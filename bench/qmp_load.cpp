@@ -1,9 +1,12 @@
-/// Loads a QMP server: round trips per second one at a time (ping-pong) or with a window of
-/// requests under way (pipelined), or the latency of alternating stop and cont.
+/// Loads a QMP server: round trips per second one at a time (ping-pong, and polling: without ever
+/// sleeping) or with a window of requests under way (pipelined), or the latency of alternating stop
+/// and cont.
 ///
-///     qmp_load SOCKET ping-pong|pipelined|stop-cont SECONDS
+///     qmp_load SOCKET ping-pong|polling|pipelined|stop-cont SECONDS
+///     qmp_load SOCKET serve 0
 ///
 /// Prints one JSON object. Its own share is small: a reply is found by its line end and not parsed.
+/// `serve` is the server that does least: it answers each line with a canned reply, until killed.
 
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -119,6 +122,10 @@ Result<void> run(const std::string& path, const std::string& mode, double second
     if (mode == "ping-pong") {
         return ping_pong(connection, seconds);
     }
+    if (mode == "polling") {
+        connection.poll();
+        return ping_pong(connection, seconds);
+    }
     if (mode == "pipelined") {
         return pipelined(connection, seconds);
     }
@@ -133,8 +140,8 @@ Result<void> run(const std::string& path, const std::string& mode, double second
 
 int main(int argc, char** argv) {
     if (argc != 4) {
-        std::fprintf(stderr,
-                     "usage: qmp_load SOCKET ping-pong|pipelined|stop-cont|serve SECONDS\n");
+        std::fprintf(
+            stderr, "usage: qmp_load SOCKET ping-pong|polling|pipelined|stop-cont|serve SECONDS\n");
         return 2;
     }
     const auto result = halcyon::bench::run(argv[1], argv[2], std::atof(argv[3]));
