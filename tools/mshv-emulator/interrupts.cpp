@@ -89,24 +89,29 @@ long Interrupts::update_routes_locked() {
         return 0;
     }
     std::vector<kvm_irq_routing_entry> entries;
+    std::vector<MsiMessage> own = level_messages_;
     std::bitset<mshv::kMaxGuestIrqs> used;
     for (const mshv::UserIrqEntry& route : routes_) {
         used.set(route.gsi);
         const MsiMessage message = msi_of_route(route);
-        if (has_valid_vector(message)) {
-            entries.push_back(routing_entry(route.gsi, message));
+        if (!has_valid_vector(message)) {
+            continue;
+        }
+        entries.push_back(routing_entry(route.gsi, message));
+        if (route.gsi >= kReservedPins && (message.data & kMsiLevel) != 0) {
+            own.push_back(message);
         }
     }
     for (const uint32_t gsi : irqfd_gsis_) {
         used.set(gsi);
     }
     uint32_t gsi = 0;
-    for (const MsiMessage& message : level_messages_) {
-        while (gsi < used.size() && used.test(gsi)) {
+    for (const MsiMessage& message : own) {
+        while (gsi < kReservedPins && used.test(gsi)) {
             ++gsi;
         }
-        if (gsi == used.size()) {
-            break;  // every GSI is the program's: its own level-triggered routes go first
+        if (gsi == kReservedPins) {
+            break;  // all are the program's
         }
         entries.push_back(routing_entry(gsi++, message));
     }
@@ -117,10 +122,7 @@ long Interrupts::update_routes_locked() {
 
 void Interrupts::note_level_locked(const MsiMessage& message) {
     const bool known =
-        std::any_of(level_messages_.begin(), level_messages_.end(), [&](const MsiMessage& other) {
-            return other.address_low == message.address_low &&
-                   other.address_high == message.address_high && other.data == message.data;
-        });
+        std::find(level_messages_.begin(), level_messages_.end(), message) != level_messages_.end();
     if (!known) {
         level_messages_.push_back(message);
         update_routes_locked();
@@ -195,7 +197,8 @@ HvStatus Interrupts::assert_by_vcpu(Partition& partition, const mshv::AssertInte
     auto type = static_cast<InterruptType>(static_cast<uint32_t>(input.control));
     if (type == InterruptType::kExtInt) {
         ext_ints_[index].store(static_cast<int16_t>(input.vector + 1));
-        vp->with_kvm([](KvmVcpu&) { return 0L; });  // out of the guest, to look at it
+        // Out of the guest, to look at it.
+        vp->with_kvm([](KvmVcpu&) { return 0L; }, Vp::Use::kLooks);
         return HvStatus::kSuccess;
     }
     if (type != InterruptType::kNmi && !local_apics_) {
@@ -204,21 +207,23 @@ HvStatus Interrupts::assert_by_vcpu(Partition& partition, const mshv::AssertInte
     const bool first_pin = type == InterruptType::kLocalInt0;
     uint32_t entry = kLvtModeNmi;
     if (type != InterruptType::kNmi) {
-        vp->with_kvm([&](KvmVcpu& vcpu) {
-            entry = local_interrupt_entry(vcpu, first_pin ? 0 : 1);
-            return 0L;
-        });
+        vp->with_kvm(
+            [&](KvmVcpu& vcpu) {
+                entry = local_interrupt_entry(vcpu, first_pin ? 0 : 1);
+                return 0L;
+            },
+            Vp::Use::kLooks);
     }
     if ((entry & kLvtMasked) != 0) {
         return HvStatus::kSuccess;
     }
     switch (entry & kLvtModeMask) {
         case kLvtModeNmi:
-            vp->with_kvm([](KvmVcpu& vcpu) { return vcpu.ioctl(KVM_NMI); });
+            vp->with_kvm([](KvmVcpu& vcpu) { return vcpu.ioctl(KVM_NMI); }, Vp::Use::kLooks);
             return HvStatus::kSuccess;
         case kLvtModeExtInt:
             ext_ints_[index].store(static_cast<int16_t>(input.vector + 1));
-            vp->with_kvm([](KvmVcpu&) { return 0L; });
+            vp->with_kvm([](KvmVcpu&) { return 0L; }, Vp::Use::kLooks);
             return HvStatus::kSuccess;
         case kLvtModeFixed:
             return deliver(index, static_cast<uint8_t>(entry));

@@ -1,8 +1,9 @@
 /// Interrupts: a partition's MSI routes, irqfds and ioeventfds, and ASSERT_VIRTUAL_INTERRUPT.
 ///
 /// KVM tells the end of an interrupt (KVM_EXIT_IOAPIC_EOI) for the vectors of level-triggered
-/// routes only. A vector that a hypercall asserts level-triggered therefore gets a route of the
-/// emulator's own, on a GSI that the program does not use.
+/// routes on low GSIs only. A vector that a hypercall asserts level-triggered, or that is routed so
+/// on a higher GSI, therefore gets a route of the emulator's own, on a low GSI that the program
+/// does not use.
 #pragma once
 
 #include <array>
@@ -29,6 +30,7 @@ struct MsiMessage {
     uint32_t address_low;
     uint32_t address_high;  ///< KVM's: bits 8-31 of a destination above 255
     uint32_t data;
+    friend bool operator==(const MsiMessage&, const MsiMessage&) = default;
 };
 MsiMessage msi_message(const mshv::AssertInterruptInput& input);
 /// What the driver makes of a route: an 8-bit destination, vector, type and trigger mode, nothing

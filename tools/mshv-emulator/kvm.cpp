@@ -8,7 +8,6 @@
 #include <cerrno>
 #include <cstring>
 
-#include "accel/mshv/mshv_abi.h"
 #include "tools/mshv-emulator/trap.h"
 
 namespace halcyon::emulator {
@@ -203,7 +202,7 @@ long KvmVm::create(KvmVm& vm, bool local_apics) {
     }
     kvm_enable_cap capability{};
     capability.cap = KVM_CAP_SPLIT_IRQCHIP;
-    capability.args[0] = mshv::kMaxGuestIrqs;
+    capability.args[0] = kReservedPins;
     const long split = vm.ioctl(KVM_ENABLE_CAP, &capability);
     if (split < 0) {
         return split;

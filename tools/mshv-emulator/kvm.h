@@ -137,13 +137,17 @@ private:
     uint32_t xsave_size_ = 4096;
 };
 
+/// The GSIs, from 0, for whose level-triggered routes KVM reports the end of an interrupt: as many
+/// IOAPIC pins as it can count (struct kvm_arch has 8 bits for them).
+inline constexpr uint32_t kReservedPins = 255;
+
 /// A virtual machine. All its methods may be called by any thread.
 class KvmVm {
 public:
     KvmVm() = default;
-    /// Makes one, with local APICs or without any interrupt controller. With local APICs, every GSI
-    /// counts as an IOAPIC's pin, so that the end of any level-triggered interrupt that has a route
-    /// is a KVM_EXIT_IOAPIC_EOI. 0 or -errno.
+    /// Makes one, with local APICs or without any interrupt controller. With local APICs, the end
+    /// of a level-triggered interrupt that has a route on one of the first kReservedPins GSIs is a
+    /// KVM_EXIT_IOAPIC_EOI. 0 or -errno.
     static long create(KvmVm& vm, bool local_apics);
 
     [[nodiscard]] int fd() const { return fd_.get(); }

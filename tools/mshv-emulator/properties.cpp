@@ -225,10 +225,12 @@ HvStatus Properties::set_time_freeze(Partition& partition, uint64_t value) {
     // Without the lock: a processor that is to leave the guest may first have to read the time.
     const uint64_t elapsed = __rdtsc() - frozen_tsc();
     partition.for_each_vp([&](Vp& vp) {
-        vp.with_kvm([&](KvmVcpu& vcpu) {
-            set_tsc_back(vcpu, elapsed);
-            return 0L;
-        });
+        vp.with_kvm(
+            [&](KvmVcpu& vcpu) {
+                set_tsc_back(vcpu, elapsed);
+                return 0L;
+            },
+            Vp::Use::kLooks);
     });
     const std::lock_guard lock(mutex_);
     base_host_ = host_time();
