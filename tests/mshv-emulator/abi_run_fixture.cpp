@@ -140,19 +140,28 @@ int AbiRunTest::set_property(PartitionProperty property, uint64_t value) {
     return hypercall(partition, HypercallCode::kSetPartitionProperty, &input, sizeof(input));
 }
 
-void AbiRunTest::load(std::initializer_list<uint8_t> code) {
-    std::copy(code.begin(), code.end(), ram + kCode);
-    // Real mode: base 0, limit 64 KiB, present, code or data (2.5 of the register's encoding).
-    const auto flat = [](uint16_t attributes) {
-        const Segment segment{.base = 0, .limit = 0xffff, .selector = 0, .attributes = attributes};
+void AbiRunTest::set_segments(const Segment& code, const Segment& data) {
+    const auto value_of = [](const Segment& segment) {
         RegisterValue value;
         std::memcpy(&value, &segment, sizeof(value));
         return value;
     };
-    ASSERT_EQ(set(RegisterName::kCs, flat(0x9b)), 0);
+    ASSERT_EQ(set(RegisterName::kCs, value_of(code)), 0);
     for (const RegisterName name : {RegisterName::kDs, RegisterName::kEs, RegisterName::kSs}) {
-        ASSERT_EQ(set(name, flat(0x93)), 0);
+        ASSERT_EQ(set(name, value_of(data)), 0);
     }
+}
+
+void AbiRunTest::enter_protected_mode() {
+    ASSERT_EQ(set(RegisterName::kCr0, get(RegisterName::kCr0).low | 1), 0);
+    set_segments({.base = 0, .limit = 0xffffffff, .selector = 8, .attributes = 0xc09b},
+                 {.base = 0, .limit = 0xffffffff, .selector = 16, .attributes = 0xc093});
+}
+
+void AbiRunTest::load(std::initializer_list<uint8_t> code) {
+    std::copy(code.begin(), code.end(), ram + kCode);
+    set_segments({.base = 0, .limit = 0xffff, .selector = 0, .attributes = 0x9b},
+                 {.base = 0, .limit = 0xffff, .selector = 0, .attributes = 0x93});
     ASSERT_EQ(set(RegisterName::kRip, kCode), 0);
     ASSERT_EQ(set(static_cast<RegisterName>(0x20004), kStack), 0);
 }

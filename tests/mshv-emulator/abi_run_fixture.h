@@ -55,6 +55,9 @@ protected:
 
     /// The guest's code, at kCode; RIP is put there.
     void load(std::initializer_list<uint8_t> code);
+    void set_segments(const Segment& code, const Segment& data);
+    /// 32-bit flat segments, no paging.
+    void enter_protected_mode();
     /// RUN_VP: 0 or errno.
     int run(uint32_t vp = 0);
     int run_into(void* buffer, uint32_t vp = 0);

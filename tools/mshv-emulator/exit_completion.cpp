@@ -172,7 +172,7 @@ long PendingAccess::end(KvmVcpu& vcpu, VcpuState& state, InstructionSource& sour
     }
     if (events.interrupt.shadow != 0) {
         kvm_vcpu_events shadow = events;
-        shadow.flags |= KVM_VCPUEVENT_VALID_SHADOW;
+        shadow.flags = KVM_VCPUEVENT_VALID_SHADOW;  // leaves what came meanwhile alone
         vcpu.ioctl(KVM_SET_VCPU_EVENTS, &shadow);
     }
     // This also takes back an exception that the data raised.

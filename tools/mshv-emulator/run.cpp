@@ -8,6 +8,7 @@
 #include "tools/mshv-emulator/options.h"
 #include "tools/mshv-emulator/partition.h"
 #include "tools/mshv-emulator/register_page.h"
+#include "tools/mshv-emulator/registers.h"
 
 namespace halcyon::emulator {
 
@@ -161,27 +162,16 @@ void Runner::set_signal_mask(KernelSigset blocked) {
     }
 }
 
-/// #DB and #BP that INSTALL_INTERCEPT asks for.
-void Runner::set_debugging() {
-    constexpr uint32_t kDebugVector = 1;
-    constexpr uint32_t kBreakpointVector = 3;
-    const uint32_t wanted = partition_.intercepted_exceptions();
-    if (wanted == debugged_) {
-        return;
+/// What the program set and KVM would not take before the rest had followed.
+Runner::Outcome Runner::load_pending() {
+    if (!partition_.synthetic(vp_index_).pending_sregs) {
+        return std::nullopt;
     }
-    kvm_guest_debug debug{};
-    kvm_debugregs registers{};
-    if ((wanted & 1U << kBreakpointVector) != 0) {
-        debug.control |= KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_SW_BP;
-    }
-    if ((wanted & 1U << kDebugVector) != 0 && vcpu_.ioctl(KVM_GET_DEBUGREGS, &registers) == 0) {
-        // The guest's own breakpoints, reported.
-        debug.control |= KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP;
-        std::memcpy(debug.arch.debugreg, registers.db, sizeof(registers.db));
-        debug.arch.debugreg[7] = registers.dr7;
-    }
-    vcpu_.ioctl(KVM_SET_GUEST_DEBUG, &debug);
-    debugged_ = wanted;
+    state_.flush();
+    state_.forget();
+    return load_pending_registers(partition_, vp_index_, vcpu_)
+               ? std::nullopt
+               : send(invalid_register_message(vp_index_));
 }
 
 long Runner::enter() {
@@ -198,7 +188,9 @@ Runner::Outcome Runner::run_once(const TrapContext& context) {
     if (const Outcome window = deliver_window()) {
         return window;
     }
-    set_debugging();
+    if (const Outcome inconsistent = load_pending()) {
+        return inconsistent;
+    }
     set_signal_mask(context.blocked);
     long result = 0;
     if (faults_.is_planned(&FaultPlan::halt_message) && partition_.has_local_apics()) {

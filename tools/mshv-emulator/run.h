@@ -66,7 +66,7 @@ private:
     Outcome wait_while_suspended(const TrapContext& context);
     Outcome deliver_window();
     void set_signal_mask(KernelSigset blocked);
-    void set_debugging();
+    Outcome load_pending();
     [[nodiscard]] bool is_halted() const;
     long enter();
 
@@ -78,6 +78,8 @@ private:
     // run_exit.cpp
     Outcome handle_result(long result);
     Outcome handle_exit();
+    Outcome unless_window(Outcome intercepted);
+    Outcome handle_halt();
     Outcome handle_msr();
     Outcome handle_debug();
     Outcome handle_internal_error();
@@ -111,7 +113,6 @@ private:
     PageVectors exported_vectors_ = {};
     mshv::Message message_ = {};
     std::optional<KernelSigset> signal_mask_;  ///< KVM's
-    uint32_t debugged_ = 0;                    ///< exceptions that KVM reports
     /// Where writes were found to have come from: RIP after one, and its length.
     struct UndoHint {
         uint64_t rip = 0;

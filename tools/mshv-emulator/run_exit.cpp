@@ -1,6 +1,7 @@
 /// Runner: what KVM's exits come to, but for accesses to ports and memory.
 #include <cerrno>
 #include <cinttypes>
+#include <cstring>
 
 #include "tools/mshv-emulator/log.h"
 #include "tools/mshv-emulator/partition.h"
@@ -56,20 +57,39 @@ Runner::Outcome Runner::handle_result(long result) {
     return fail("KVM_RUN failed", static_cast<uint64_t>(-result));
 }
 
+/// An interception of an instruction. KVM may have carried out several that it emulates without
+/// looking whether a window has opened: then that comes first, and the instruction again.
+Runner::Outcome Runner::unless_window(Outcome intercepted) {
+    if (intercepted != Outcome(0)) {
+        return intercepted;
+    }
+    const Outcome window = deliver_window();
+    return window ? window : intercepted;
+}
+
+/// Only without local APICs: with them KVM waits itself. RIP is behind the HLT.
+Runner::Outcome Runner::handle_halt() {
+    const kvm_run& run = vcpu_.run();
+    if (run.if_flag != 0 && run.ready_for_interrupt_injection != 0 &&
+        partition_.interrupts().has_ext_int(vp_index_)) {
+        return std::nullopt;  // which wakes it
+    }
+    return unless_window(send(header_message(message_state(), mshv::MessageType::kX64Halt, 1)));
+}
+
 Runner::Outcome Runner::handle_exit() {
     const kvm_run& run = vcpu_.run();
     switch (run.exit_reason) {
         case KVM_EXIT_IO:
-            return handle_io();
+            return unless_window(handle_io());
         case KVM_EXIT_MMIO:
-            return handle_mmio();
+            return unless_window(handle_mmio());
         case KVM_EXIT_INTR:
         case KVM_EXIT_IRQ_WINDOW_OPEN:
         case KVM_EXIT_SET_TPR:
             return std::nullopt;
         case KVM_EXIT_HLT:
-            // Only without local APICs: with them KVM waits itself. RIP is behind the HLT.
-            return send(header_message(message_state(), mshv::MessageType::kX64Halt, 1));
+            return handle_halt();
         case KVM_EXIT_SHUTDOWN:
             return send(
                 header_message(message_state(), mshv::MessageType::kUnrecoverableException, 0));
@@ -160,7 +180,8 @@ Runner::Outcome Runner::handle_memory_fault() {
     if (const long error = state_.load(); error < 0) {
         return fail("KVM does not give registers", static_cast<uint64_t>(-error));
     }
-    const auto& fault = reinterpret_cast<const MemoryFault&>(vcpu_.run().hw);
+    MemoryFault fault{};
+    std::memcpy(&fault, &vcpu_.run().hw, sizeof(fault));
     ExitSource source = make_source();
     return send_memory(fault.gpa, std::nullopt, mshv::InterceptAccess::kRead, source);
 }
