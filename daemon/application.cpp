@@ -239,6 +239,12 @@ void Application::on_shutdown(ShutdownCause cause) {
     emit(qmp::make_shutdown_event(is_guest_cause(cause), to_qmp(cause)));
 }
 
+void Application::on_dump_completed(const DumpStatus& status) {
+    const bool failed = status.state == DumpStatus::State::kFailed;
+    emit(qmp::make_dump_completed_event(to_qmp(status),
+                                        failed ? std::optional(status.error) : std::nullopt));
+}
+
 void Application::on_ended() {
     dispatcher_->refuse_new_commands();
     // What the guest wrote goes out before the replies to quit, which are yet to come.

@@ -6,6 +6,7 @@
 #include "accel/guest_io.h"
 #include "base/result.h"
 #include "devices/pci_bus.h"
+#include "machine/memory_view.h"
 
 namespace halcyon {
 
@@ -22,6 +23,8 @@ public:
     virtual Result<void> reset() = 0;
     /// The user's finger on the power button.
     virtual void press_power_button() = 0;
+    /// The memory that the guest sees. From any thread, good while the board is.
+    [[nodiscard]] virtual MemoryView memory() const = 0;
     /// The PCI bus; null when there is none. Main thread.
     [[nodiscard]] virtual const PciBus* pci_bus() const = 0;
 };

@@ -201,6 +201,10 @@ void Machine::exit_preconfig(Done done) {
 }
 
 void Machine::pause(Done done) {
+    if (dumping_) {
+        done(dump_in_process());
+        return;
+    }
     enqueue(
         [this] {
             if (run_state_ != RunState::kRunning) {
@@ -216,6 +220,10 @@ void Machine::pause(Done done) {
 }
 
 void Machine::resume(Done done) {
+    if (dumping_) {
+        done(dump_in_process());
+        return;
+    }
     enqueue(
         [this] {
             switch (run_state_) {
@@ -233,6 +241,7 @@ void Machine::resume(Done done) {
                     return;
                 case RunState::kPrelaunch:
                 case RunState::kPaused:
+                case RunState::kSaveVm:
                     run_guest();
                     return;
             }
@@ -241,6 +250,10 @@ void Machine::resume(Done done) {
 }
 
 void Machine::reset(Done done) {
+    if (dumping_) {
+        done(dump_in_process());
+        return;
+    }
     enqueue(
         [this] {
             if (config_.no_reboot) {  // whoever asks, as in QEMU
@@ -457,19 +470,32 @@ void Machine::begin_end(ShutdownCause cause) {
     // Also when the guest ended itself and nobody waits: a vCPU that does not leave is to be seen
     // in the log.
     quit_timer_->arm(loop_.now() + config_.quit_timeout);
-    vcpus_.ask_all(VcpuGoal::kEnd, [this] { finish_end(); });
+    for (const auto& task : tasks_) {
+        task->cancel();
+    }
+    vcpus_.ask_all(VcpuGoal::kEnd, [this] {
+        vcpus_ended_ = true;
+        try_finish_end();
+    });
 }
 
 void Machine::on_quit_timeout() {
     const std::string stuck = vcpus_.describe_unacknowledged();
-    if (stuck.empty()) {
+    if (stuck.empty() && tasks_.empty()) {
         return;  // the last acknowledgement is on its way through the loop
     }
-    spdlog::error("{} has not left the hypervisor after {} ms", stuck,
-                  config_.quit_timeout.count());
-    complete_quits(Error(stuck + " has not left the hypervisor after " +
-                         std::to_string(config_.quit_timeout.count()) +
-                         " ms; the machine ends when it does"));
+    const std::string what = (stuck.empty() ? "the file of '" + tasks_.front()->name() +
+                                                  "' has not taken what was written"
+                                            : stuck + " has not left the hypervisor") +
+                             " after " + std::to_string(config_.quit_timeout.count()) + " ms";
+    spdlog::error("{}", what);
+    complete_quits(Error(what + "; the machine ends when it does"));
+}
+
+void Machine::try_finish_end() {
+    if (vcpus_ended_ && tasks_.empty() && !ended_) {
+        finish_end();
+    }
 }
 
 void Machine::finish_end() {

@@ -12,9 +12,12 @@
 #include "base/event_loop.h"
 #include "base/guest_memory.h"
 #include "base/result.h"
+#include "machine/background_task.h"
 #include "machine/board.h"
 #include "machine/guest_clock.h"
 #include "machine/machine_config.h"
+#include "machine/memory_dump.h"
+#include "machine/memory_view.h"
 #include "machine/power_gate.h"
 #include "machine/run_state.h"
 #include "machine/tick_rate.h"
@@ -36,6 +39,8 @@ public:
     /// Every vCPU thread is joined and the partition closed: the process should now end. Called
     /// once, after on_shutdown, and before the completions of the `quit` requests run.
     virtual void on_ended() = 0;
+    /// The dump is over, well or not; before the guest runs on.
+    virtual void on_dump_completed(const DumpStatus& status) { static_cast<void>(status); }
 };
 
 /// What `query-cpus-fast` and the statistics say of one vCPU.
@@ -96,6 +101,21 @@ public:
     /// to the observer, if the vCPU leaves later.
     void quit(ShutdownCause cause, Done done);
 
+    /// Reads the registers of a vCPU, for which all are parked for a moment; no event tells of it.
+    /// `use` is called as a completion is. Fails when there is no such vCPU.
+    void read_registers(VcpuIndex index, std::function<void(Result<VcpuRegisters>)> use);
+    /// Runs `work` on a thread of its own, and completes with its result. The machine does not end
+    /// before: an end cancels it. The work may read a `memory()` taken here.
+    void run_in_background(std::string name, BackgroundTask::Work work, Done done);
+    /// `dump-guest-memory`: stops the guest (save-vm), writes its memory in the background, lets it
+    /// run on. Completes when that is done, or begun if it is to be detached. Meanwhile `pause`,
+    /// `resume`, `reset` and another dump fail.
+    void dump(DumpOptions options, Done done);
+    /// Whether a dump has been asked for and is not over.
+    [[nodiscard]] bool dumping() const { return dumping_; }
+    /// The latest dump.
+    [[nodiscard]] DumpStatus dump_status() const;
+
     /// -no-reboot and -no-shutdown, also changed by set-action.
     void set_no_reboot(bool value) { config_.no_reboot = value; }
     void set_no_shutdown(bool value) { config_.no_shutdown = value; }
@@ -107,6 +127,8 @@ public:
     /// Null for board "none".
     [[nodiscard]] const Accelerator* accelerator() const { return accelerator_; }
     [[nodiscard]] std::vector<VcpuInfo> vcpus();
+    /// The memory that the guest sees; nothing for board "none" and once the machine has ended.
+    [[nodiscard]] MemoryView memory() const { return board_ ? board_->memory() : MemoryView(); }
     /// The PCI bus; null for board "none" and once the machine has ended.
     [[nodiscard]] const PciBus* pci_bus() const { return board_ ? board_->pci_bus() : nullptr; }
     /// Delivers a non-maskable interrupt to every vCPU (inject-nmi). Fails once the machine has
@@ -148,8 +170,16 @@ private:
     /// Posts `task` to the main thread, to run only if the machine still is.
     void post(std::function<void()> task);
 
+    // The steps of `dump`.
+    void enqueue_dump(std::shared_ptr<MemoryDump> dump, Done done);
+    void begin_dump(const std::shared_ptr<Done>& reply, bool was_running);
+    void conclude_dump(const std::shared_ptr<Done>& reply, Result<void> result, bool was_running);
+    [[nodiscard]] static Error dump_in_process();
+
     void begin_end(ShutdownCause cause);
     void on_quit_timeout();
+    /// Ends the machine if nothing is left to be waited for.
+    void try_finish_end();
     void finish_end();
     void complete_quits(const Result<void>& result);
 
@@ -160,7 +190,10 @@ private:
 
     std::deque<Request> requests_;  ///< the first is under way
     bool in_run_requests_ = false;
+    bool dumping_ = false;              ///< from the request to the end of a dump
+    std::shared_ptr<MemoryDump> dump_;  ///< the latest; null when there was none
     bool ending_ = false;
+    bool vcpus_ended_ = false;
     bool ended_ = false;
     ShutdownCause end_cause_ = ShutdownCause::kHostQmpQuit;
     std::vector<Done> quit_waiters_;
@@ -177,6 +210,8 @@ private:
     TickRate tick_rate_;
     std::unique_ptr<Board> board_;
     VcpuSet vcpus_;
+    /// They read the memory.
+    std::vector<std::unique_ptr<BackgroundTask>> tasks_;
 };
 
 }  // namespace halcyon

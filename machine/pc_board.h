@@ -47,6 +47,7 @@ public:
     [[nodiscard]] GuestIo& io() override { return *this; }
     Result<void> reset() override;
     void press_power_button() override { acpi_pm_.press_power_button(); }
+    [[nodiscard]] MemoryView memory() const override { return pc_memory_->view(); }
     [[nodiscard]] const PciBus* pci_bus() const override { return &pci_; }
 
 private:

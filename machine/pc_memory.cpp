@@ -128,6 +128,38 @@ Result<void> PcMemory::reset() {
     return {};
 }
 
+MemoryView PcMemory::view() const {
+    std::vector<MemoryBlock> blocks;
+    const auto add = [&](GpaRange range, const std::byte* host) {
+        blocks.push_back({range.start, {host, range.size}});
+    };
+    const auto add_ram = [&](uint64_t start, uint64_t end) {
+        const GpaRange range{Gpa(start), end - start};
+        add(range, memory_.host_address(range));
+    };
+    add_ram(0, kVgaStart);
+    if (low_ram_ > kShadowEnd) {
+        add_ram(kShadowEnd, low_ram_);
+    }
+    if (high_ram_ != 0) {
+        add_ram(4_GiB, 4_GiB + high_ram_);
+    }
+    add({Gpa(4_GiB - firmware_.size()), firmware_.size()}, firmware_.data());
+    const std::lock_guard lock(mutex_);
+    if (smram_open_) {
+        add(kSmram, memory_.host_address(kSmram));
+    }
+    for (size_t segment = 0; segment < kSegments; ++segment) {
+        const GpaRange range = segment_range(static_cast<unsigned>(segment));
+        const std::byte* const host =
+            segments_[segment].read_ram ? memory_.host_address(range) : rom_at(range);
+        if (host != nullptr) {
+            add(range, host);
+        }
+    }
+    return MemoryView(std::move(blocks));
+}
+
 void PcMemory::read(uint64_t offset, std::span<std::byte> data) {
     // Only where there is neither RAM nor ROM, or while a segment is being remapped.
     const GpaRange range{Gpa(kShadowStart + offset), data.size()};

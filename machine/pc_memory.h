@@ -11,6 +11,7 @@
 #include "base/result.h"
 #include "devices/device.h"
 #include "devices/pci_host_bridge_registers.h"
+#include "machine/memory_view.h"
 
 namespace halcyon {
 
@@ -47,6 +48,9 @@ public:
     /// All segments on the bus and SMRAM closed, as after power-on.
     Result<void> reset();
 
+    /// What the guest sees now: RAM, and the firmware's ROM. From any thread.
+    [[nodiscard]] MemoryView view() const;
+
     /// RAM below and above 4 GiB, in bytes.
     [[nodiscard]] uint64_t low_ram() const { return low_ram_; }
     [[nodiscard]] uint64_t high_ram() const { return high_ram_; }
@@ -75,7 +79,7 @@ private:
     uint64_t low_ram_;
     uint64_t high_ram_;
 
-    std::mutex mutex_;  ///< guards the rest and its mappings; before the backend's locks
+    mutable std::mutex mutex_;  ///< guards the rest and its mappings; before the backend's locks
     std::array<Segment, kSegments> segments_{};
     bool smram_open_ = false;
 };

@@ -16,6 +16,8 @@ std::string_view to_string(RunState state) {
             return "paused";
         case RunState::kShutdown:
             return "shutdown";
+        case RunState::kSaveVm:
+            return "save-vm";
         case RunState::kInternalError:
             return "internal-error";
     }

@@ -12,6 +12,7 @@ enum class RunState {
     kRunning,        ///< the vCPUs run
     kPaused,         ///< stopped by `stop`
     kShutdown,       ///< the guest switched itself off, and -no-shutdown keeps the process
+    kSaveVm,         ///< stopped while its memory is dumped
     kInternalError,  ///< a backend could not go on with the guest; only a reset leads out
 };
 

@@ -16,6 +16,8 @@ qmp::RunState to_qmp(RunState state) {
             return qmp::RunState::kPaused;
         case RunState::kShutdown:
             return qmp::RunState::kShutdown;
+        case RunState::kSaveVm:
+            return qmp::RunState::kSaveVm;
         case RunState::kInternalError:
             return qmp::RunState::kInternalError;
     }
@@ -38,6 +40,27 @@ qmp::ShutdownCause to_qmp(ShutdownCause cause) {
             return qmp::ShutdownCause::kGuestReset;
     }
     return qmp::ShutdownCause::kNone;
+}
+
+qmp::DumpQueryResult to_qmp(const DumpStatus& status) {
+    qmp::DumpQueryResult result;
+    switch (status.state) {
+        case DumpStatus::State::kNone:
+            result.status = qmp::DumpStatus::kNone;
+            break;
+        case DumpStatus::State::kActive:
+            result.status = qmp::DumpStatus::kActive;
+            break;
+        case DumpStatus::State::kCompleted:
+            result.status = qmp::DumpStatus::kCompleted;
+            break;
+        case DumpStatus::State::kFailed:
+            result.status = qmp::DumpStatus::kFailed;
+            break;
+    }
+    result.completed = static_cast<int64_t>(status.completed);
+    result.total = static_cast<int64_t>(status.total);
+    return result;
 }
 
 std::string cpu_type_name(std::string_view model) {

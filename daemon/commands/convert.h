@@ -14,6 +14,7 @@ namespace halcyon {
 /// "prelaunch" there.
 [[nodiscard]] qmp::RunState to_qmp(RunState state);
 [[nodiscard]] qmp::ShutdownCause to_qmp(ShutdownCause cause);
+[[nodiscard]] qmp::DumpQueryResult to_qmp(const DumpStatus& status);
 
 [[nodiscard]] inline bool is_pc(const Machine& machine) {
     return machine.config().board == BoardKind::kPc;

@@ -30,6 +30,10 @@ Result<void> qmp_system_powerdown(CommandContext& context) {
     return {};
 }
 
+Result<void> qmp_system_wakeup(CommandContext&) {
+    return Error("wake-up from suspend is not supported by this guest", ErrorCode::kUnsupported);
+}
+
 void qmp_x_exit_preconfig(CommandContext& context, Reply<void> reply) {
     context.machine().exit_preconfig(answer(std::move(reply)));
 }
@@ -53,7 +57,7 @@ Result<void> qmp_set_action(CommandContext& context, const SetActionArguments& a
 
 Result<void> qmp_inject_nmi(CommandContext& context) {
     if (context.machine().config().board == BoardKind::kNone) {
-        return Error("machine does not provide NMIs", ErrorCode::kUnsupported);
+        return Error("this feature or command is not currently supported", ErrorCode::kUnsupported);
     }
     return context.machine().inject_nmi();
 }

@@ -182,6 +182,27 @@ def _enter_flat_mode(code):
     code.raw("66B81000 8ED8 8EC0 8ED0")
 
 
+def pages():
+    """Turns on 4-level paging (in compatibility mode): the image's end stays where it is, the page at
+    4 MiB begins with HALC, and the one before it is there too; nothing else is.
+    """
+    code = Code(ENTRY)
+    _enter_flat_mode(code)
+    for address, value in [
+            (0x1000, 0x2003),  # level 4: the first 512 GiB
+            (0x2000, 0x3003), (0x2018, 0x4003),  # level 3: the first and the fourth GiB
+            (0x3008, 0x6003), (0x3010, 0x5003),  # level 2: 2 and 4 MiB
+            (0x4FF8, 0xFFE00083),  # level 2: the last 2 MiB, as one page
+            (0x5000, 0x7003), (0x6FF8, 0x8003),  # level 1: 4 MiB, and the page before it
+            (0x7000, struct.unpack("<I", b"HALC")[0])]:
+        code.raw("C705" + struct.pack("<II", address, value).hex())  # mov dword [address], value
+    code.raw("0F20E0 83C820 0F22E0 B800100000 0F22D8")  # CR4.PAE; CR3
+    code.raw("B9800000C0 0F32 0D00010000 0F30")  # EFER.LME
+    code.raw("0F20C0 0D00000080 0F22C0")  # CR0.PG
+    code.label("l").short(0xEB, "l")
+    return image(code.finish(), _FLAT_TABLES)
+
+
 def resets(how):
     """Prints R, then resets the machine: by "port92", "cf9", "i8042" or "triple-fault"."""
     code = Code(ENTRY)
