@@ -389,7 +389,13 @@ std::optional<Exit> stack_store(Generator& g) {
 
 std::optional<Exit> port_store(Generator& g) {
     const unsigned size = 1U << g.below(3);
+    const auto kind = g.below(3);
+    const bool rep = kind == 2 && g.chance();
     std::vector<uint8_t> bytes;
+    bytes.reserve(4);
+    if (rep) {
+        bytes.push_back(0xf3);
+    }
     if ((size == 2) != (g.mode_ == Mode::k16) && size != 1) {
         bytes.push_back(0x66);
     }
@@ -397,7 +403,7 @@ std::optional<Exit> port_store(Generator& g) {
     uint64_t port = g.below(0x10000);
     kvm_regs after;
     uint64_t value = g.regs_.rax;
-    switch (g.below(3)) {
+    switch (kind) {
         case 0:
             g.regs_.rdx = port;
             bytes.push_back(0xee | wide);
@@ -406,19 +412,15 @@ std::optional<Exit> port_store(Generator& g) {
             break;
         case 1:
             port &= 0xff;
-            bytes.insert(bytes.end(),
-                         {static_cast<uint8_t>(0xe6 | wide), static_cast<uint8_t>(port)});
+            bytes.push_back(static_cast<uint8_t>(0xe6 | wide));
+            bytes.push_back(static_cast<uint8_t>(port));
             g.begin(bytes);
             after = g.regs_;
             break;
         default: {
-            const bool rep = g.chance();
             g.regs_.rdx = port;
             g.regs_.rsi = kData + g.below(0x400);
             g.regs_.rcx = rep ? 1 + g.below(3) : g.regs_.rcx;
-            if (rep) {
-                bytes.insert(bytes.begin(), 0xf3);
-            }
             bytes.push_back(0x6e | wide);
             g.begin(bytes);
             after = g.regs_;
