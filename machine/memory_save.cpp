@@ -14,6 +14,7 @@ namespace halcyon {
 namespace {
 
 constexpr uint64_t kPieceSize = 256_KiB;
+constexpr uint64_t kEferLongModeActive = uint64_t{1} << 10;  // Intel SDM 3A 2.2.1
 /// As fopen() makes files.
 constexpr unsigned kFileMode = 0666;
 
@@ -51,10 +52,18 @@ Result<void> save_physical(const MemoryView& memory, uint64_t start, uint64_t si
 Result<void> save_virtual(const MemoryView& memory, const VcpuRegisters& registers, uint64_t start,
                           uint64_t size, const std::string& path,
                           const std::atomic<bool>& cancelled) {
+    const ReadPhysical read = [&](Gpa address, std::span<std::byte> out) -> Result<void> {
+        if (memory.read(address.value(), out)) {
+            return {};
+        }
+        return Error("no memory");
+    };
+    // A linear address has 32 bits outside of long mode; what does not fit is nowhere.
+    const bool long_mode = (registers.efer & kEferLongModeActive) != 0;
     return save(start, size, kPageSize, path, cancelled,
                 [&](uint64_t address, std::span<std::byte> out) -> Result<void> {
-                    const std::optional<Gpa> found = translate(registers, memory, address);
-                    if (found && memory.read(found->value(), out)) {
+                    if ((long_mode || address <= 0xffff'ffff) &&
+                        read_linear(registers, address, out, read)) {
                         return {};
                     }
                     char text[96];

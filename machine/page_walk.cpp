@@ -1,89 +1,134 @@
 #include "machine/page_walk.h"
 
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <string>
+
+#include "devices/device.h"
+
 namespace halcyon {
 
 namespace {
 
-// Intel SDM 3A 2.5, 2.2.1 and tables 4-5 to 4-19.
-constexpr uint64_t kCr0Paging = uint64_t{1} << 31;
-constexpr uint64_t kCr4PageSizeExtensions = uint64_t{1} << 4;
-constexpr uint64_t kCr4PhysicalAddressExtension = uint64_t{1} << 5;
-constexpr uint64_t kCr4Linear57 = uint64_t{1} << 12;
-constexpr uint64_t kEferLongModeActive = uint64_t{1} << 10;
-constexpr uint64_t kPresent = 1;
-constexpr uint64_t kLarge = uint64_t{1} << 7;
-constexpr uint64_t kAddressBits = 0x000f'ffff'ffff'f000;
+// Intel SDM 3A 2.5 and 2.2.1.
+constexpr uint64_t kCr0Paging = 1U << 31;
+constexpr uint64_t kCr4PageSizeExtensions = 1U << 4;
+constexpr uint64_t kCr4PhysicalAddressExtension = 1U << 5;
+constexpr uint64_t kCr4FiveLevels = 1U << 12;
+constexpr uint64_t kEferLongModeActive = 1U << 10;
 
-constexpr uint64_t low_bits(unsigned count) {
-    return (uint64_t{1} << count) - 1;
+// Entries of all levels, SDM 3A 4.3 to 4.5.
+constexpr uint64_t kPresent = 1U << 0;
+constexpr uint64_t kLarge = 1U << 7;
+/// Bits 51 to 12: the most physical address bits there can be.
+constexpr uint64_t kFrame = 0x000f'ffff'ffff'f000;
+
+/// A level of tables: which bits of the address choose the entry.
+struct Level {
+    unsigned shift;
+    unsigned bits;
+    bool may_be_large;  ///< the entry may map memory itself
+};
+constexpr std::array<Level, 5> kLong = {
+    {{48, 9, false}, {39, 9, false}, {30, 9, true}, {21, 9, true}, {12, 9, false}}};
+constexpr std::array<Level, 3> kPae = {{{30, 2, false}, {21, 9, true}, {12, 9, false}}};
+constexpr std::array<Level, 2> kLegacy = {{{22, 10, true}, {12, 10, false}}};
+
+/// One way of paging.
+struct Paging {
+    std::span<const Level> levels;
+    uint64_t table;     ///< of the first level
+    size_t entry_size;  ///< bytes
+};
+
+/// The memory that an entry of `level` maps. In 32-bit paging, bits 20 to 13 of a large entry are
+/// bits 39 to 32 of the address (PSE-36, SDM 3A table 4-4).
+uint64_t frame_of(uint64_t entry, const Level& level, const Paging& paging) {
+    const uint64_t frame = entry & kFrame & ~((uint64_t{1} << level.shift) - 1);
+    const bool pse36 = paging.entry_size == 4 && level.may_be_large && (entry & kLarge) != 0;
+    return pse36 ? frame | (entry >> 13 & 0xff) << 32 : frame;
 }
 
-/// Tables of 512 entries of 8 bytes: the entry of a level is picked by 9 bits of the address.
-std::optional<Gpa> walk_wide(const MemoryView& memory, uint64_t table, unsigned levels,
-                             unsigned top_index_bits, uint64_t linear) {
-    for (unsigned level = levels; level > 0; --level) {
-        const unsigned shift = 12 + 9 * (level - 1);
-        const uint64_t index = linear >> shift & low_bits(level == levels ? top_index_bits : 9);
-        const auto entry = memory.read_integer<uint64_t>(table + index * 8);
-        if (!entry || (*entry & kPresent) == 0) {
+std::optional<Gpa> walk(const Paging& paging, uint64_t linear, const ReadPhysical& read) {
+    uint64_t table = paging.table;
+    for (const Level& level : paging.levels) {
+        const uint64_t index = linear >> level.shift & ((uint64_t{1} << level.bits) - 1);
+        std::array<std::byte, 8> bytes{};
+        const std::span<std::byte> entry_bytes(bytes.data(), paging.entry_size);
+        if (!read(Gpa(table + index * paging.entry_size), entry_bytes)) {
             return std::nullopt;
         }
-        // Pages of 2 MiB and 1 GiB; above, the bit is reserved, as it is in PAE's top table.
-        const bool may_be_large = level == 2 || (level == 3 && levels > 3);
-        if (level == 1 || (may_be_large && (*entry & kLarge) != 0)) {
-            return Gpa((*entry & kAddressBits & ~low_bits(shift)) | (linear & low_bits(shift)));
+        const uint64_t entry = load_le(entry_bytes);
+        if ((entry & kPresent) == 0) {
+            return std::nullopt;
         }
-        table = *entry & kAddressBits;
+        const bool last = level.shift == 12 || (level.may_be_large && (entry & kLarge) != 0);
+        if (last) {
+            return Gpa(frame_of(entry, level, paging) |
+                       (linear & ((uint64_t{1} << level.shift) - 1)));
+        }
+        table = entry & kFrame;
     }
     return std::nullopt;
 }
 
-std::optional<Gpa> walk_32(const VcpuRegisters& registers, const MemoryView& memory,
-                           uint32_t linear) {
-    const uint64_t directory = registers.cr3 & 0xffff'f000;
-    const auto entry = memory.read_integer<uint32_t>(directory + (linear >> 22) * 4);
-    if (!entry || (*entry & kPresent) == 0) {
-        return std::nullopt;
-    }
-    if ((*entry & kLarge) != 0 && (registers.cr4 & kCr4PageSizeExtensions) != 0) {
-        // PSE-36: bits 13-20 are bits 32-39 of the address.
-        const uint64_t high = uint64_t{*entry >> 13 & 0xff} << 32;
-        return Gpa(high | (*entry & 0xffc0'0000) | (linear & low_bits(22)));
-    }
-    const uint64_t table = *entry & 0xffff'f000;
-    const auto page = memory.read_integer<uint32_t>(table + (linear >> 12 & 0x3ff) * 4);
-    if (!page || (*page & kPresent) == 0) {
-        return std::nullopt;
-    }
-    return Gpa((*page & 0xffff'f000) | (linear & 0xfff));
+/// Whether the bits above the `bits` lowest all equal the highest of those.
+bool is_canonical(uint64_t linear, unsigned bits) {
+    const auto shifted = static_cast<int64_t>(linear << (64 - bits));
+    return static_cast<uint64_t>(shifted >> (64 - bits)) == linear;
 }
 
-bool is_canonical(uint64_t linear, unsigned bits) {
-    const uint64_t upper = linear >> (bits - 1);
-    return upper == 0 || upper == low_bits(64 - bits + 1);
+std::string hexadecimal(uint64_t value) {
+    std::array<char, 20> text{};
+    std::snprintf(text.data(), text.size(), "0x%llx", static_cast<unsigned long long>(value));
+    return text.data();
 }
 
 }  // namespace
 
-std::optional<Gpa> translate(const VcpuRegisters& registers, const MemoryView& memory,
-                             uint64_t linear) {
+std::optional<Gpa> translate_linear(const VcpuRegisters& registers, uint64_t linear,
+                                    const ReadPhysical& read) {
+    const bool long_mode = (registers.efer & kEferLongModeActive) != 0;
+    if (!long_mode) {
+        linear &= 0xffff'ffff;
+    }
     if ((registers.cr0 & kCr0Paging) == 0) {
         return Gpa(linear);
     }
-    if ((registers.efer & kEferLongModeActive) != 0) {
-        const unsigned levels = (registers.cr4 & kCr4Linear57) != 0 ? 5 : 4;
-        if (!is_canonical(linear, 12 + 9 * levels)) {
+    if (long_mode) {
+        const bool five = (registers.cr4 & kCr4FiveLevels) != 0;
+        if (!is_canonical(linear, five ? 57 : 48)) {
             return std::nullopt;
         }
-        return walk_wide(memory, registers.cr3 & kAddressBits, levels, 9, linear);
-    }
-    if (linear > 0xffff'ffff) {
-        return std::nullopt;
+        return walk({.levels = std::span(kLong).subspan(five ? 0 : 1),
+                     .table = registers.cr3 & kFrame,
+                     .entry_size = 8},
+                    linear, read);
     }
     if ((registers.cr4 & kCr4PhysicalAddressExtension) != 0) {
-        return walk_wide(memory, registers.cr3 & 0xffff'ffe0, 3, 2, linear);
+        return walk({.levels = kPae, .table = registers.cr3 & 0xffff'ffe0, .entry_size = 8}, linear,
+                    read);
     }
-    return walk_32(registers, memory, static_cast<uint32_t>(linear));
+    std::array<Level, 2> levels = kLegacy;
+    levels[0].may_be_large = (registers.cr4 & kCr4PageSizeExtensions) != 0;
+    return walk({.levels = levels, .table = registers.cr3 & 0xffff'f000, .entry_size = 4}, linear,
+                read);
+}
+
+Result<void> read_linear(const VcpuRegisters& registers, uint64_t linear, std::span<std::byte> out,
+                         const ReadPhysical& read) {
+    while (!out.empty()) {
+        const size_t length = std::min<uint64_t>(out.size(), kPageSize - linear % kPageSize);
+        const std::optional<Gpa> physical = translate_linear(registers, linear, read);
+        if (!physical || !read(*physical, out.first(length))) {
+            return Error("Cannot access memory at " + hexadecimal(linear),
+                         ErrorCode::kInvalidArgument);
+        }
+        linear += length;
+        out = out.subspan(length);
+    }
+    return {};
 }
 
 }  // namespace halcyon
