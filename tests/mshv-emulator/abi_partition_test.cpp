@@ -116,11 +116,6 @@ TEST_F(AbiMemoryTest, RegionsDoNotOverlapInTheGuest) {
     EXPECT_EQ(set_memory(18, 1, address + 4 * kHvPageSize), 0);
 }
 
-TEST_F(AbiMemoryTest, OldDriverTestsOnlyTheEndsForOverlap) {
-    ASSERT_EQ(set_memory(17, 1, address), 0);
-    EXPECT_EQ(set_memory(16, 3, address + kHvPageSize) == -EEXIST, !is_old());
-}
-
 TEST_F(AbiMemoryTest, NewDriverTakesTheSameMemoryTwice) {
     ASSERT_EQ(set_memory(0, 1, address), 0);
     EXPECT_EQ(set_memory(16, 1, address), is_old() ? -EEXIST : 0);
