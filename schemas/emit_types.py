@@ -48,13 +48,15 @@ def header(schema):
     parts += [f"struct {name};\n" for name in schema.type_names()
               if schema.types[name].kind != "enum"]
     parts.append("\n")
+    later = list(schema.type_names())
     for name in schema.type_names():
+        later.remove(name)
         made = schema.types[name]
         if made.implicit:
             parts.append(comment(f"Arguments of the command in {made.where}."))
         else:
             parts.append(comment(made.entry["summary"]))
-        parts.append(DECLARE[made.kind](made))
+        parts.append(DECLARE[made.kind](made, later))
         parts.append(f"[[nodiscard]] Result<void> decode(const Json& value, const MemberPath& path,"
                      f" {name}& out);\n"
                      f"void to_json(Json& json, const {name}& value);\n\n")
@@ -71,7 +73,7 @@ def source(schema):
 
 # Enumerations.
 
-def declare_enum(made):
+def declare_enum(made, _later):
     lines = [f"enum class {made.name} {{\n"]
     for value, summary in made.values.items():
         lines.append(comment(summary, "    ") + f"    {constant(value)},\n")
@@ -115,18 +117,23 @@ void to_json(Json& json, const {name}& value) {{ json = to_string(value); }}
 
 # Structs and unions.
 
-def declare_members(members):
+def declare_members(members, later):
+    """`later`: types that are declared behind this one, which only a list can refer to."""
     lines = []
     for member in members:
         kind = cpp_type(member.type)
         if member.optional:
             kind = f"std::optional<{kind}>"
-        lines.append(comment(member.summary, "    ") + f"    {kind} {snake(member.name)}{{}};\n")
+        # clang needs the complete type for an initializer.
+        incomplete = isinstance(member.type, list) and member.type[0] in later
+        initializer = "" if incomplete else "{}"
+        lines.append(comment(member.summary, "    ") +
+                     f"    {kind} {snake(member.name)}{initializer};\n")
     return "".join(lines)
 
 
-def declare_struct(made):
-    return f"struct {made.name} {{\n{declare_members(made.members)}}};\n"
+def declare_struct(made, later):
+    return f"struct {made.name} {{\n{declare_members(made.members, later)}}};\n"
 
 
 def union_branches(made):
@@ -134,9 +141,9 @@ def union_branches(made):
     return list(dict.fromkeys(made.branches.values()))
 
 
-def declare_union(made):
+def declare_union(made, later):
     branches = ", ".join(["std::monostate"] + union_branches(made))
-    return (f"struct {made.name} {{\n{declare_members(made.members)}"
+    return (f"struct {made.name} {{\n{declare_members(made.members, later)}"
             f"    /// The members that `{snake(made.discriminator)}` selects.\n"
             f"    std::variant<{branches}> branch{{}};\n}};\n")
 
@@ -247,7 +254,7 @@ def json_shape(reference, schema):
     return {"str": "string", "bool": "boolean", "null": "null"}.get(reference, "number")
 
 
-def declare_alternate(made):
+def declare_alternate(made, _later):
     # Held by a struct, so that `decode` and `to_json` are found by its namespace.
     branches = ", ".join(cpp_type(branch) for branch in made.branches.values())
     return f"struct {made.name} {{\n    std::variant<{branches}> value{{}};\n}};\n"
