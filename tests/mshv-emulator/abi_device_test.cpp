@@ -89,6 +89,32 @@ TEST_F(AbiOpenTest, ForReadingAloneIsEnough) {
     expect_device([] { return open("/dev/mshv", O_RDONLY | O_CLOEXEC); });
 }
 
+/// open or openat by a `syscall` instruction of the program's own.
+long bare_syscall(long number, long a, long b, long c) {
+    long result = 0;
+    asm volatile("syscall"
+                 : "=a"(result)
+                 : "a"(number), "D"(a), "S"(b), "d"(c)
+                 : "rcx", "r11", "memory");
+    errno = static_cast<int>(-result);
+    return result;
+}
+
+TEST_F(AbiOpenTest, BareSystemCallOpensIt) {
+    const char* options = getenv("MSHV_EMULATOR");
+    if (options != nullptr && std::string(options).find("trap-open=on") == std::string::npos) {
+        GTEST_SKIP() << "the emulator without --trap-open";
+    }
+    const auto path = reinterpret_cast<long>("/dev/mshv");
+    expect_device([=] { return bare_syscall(SYS_open, path, O_RDWR | O_CLOEXEC, 0); });
+    expect_device([=] { return bare_syscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC); });
+    EXPECT_EQ(bare_syscall(SYS_open, reinterpret_cast<long>("/dev/mshv2"), O_RDWR, 0), -ENOENT);
+    EXPECT_EQ(bare_syscall(SYS_open, 1, O_RDWR, 0), -EFAULT);
+    const long null = bare_syscall(SYS_open, reinterpret_cast<long>("/dev/null"), O_RDWR, 0);
+    EXPECT_GE(null, 0);
+    close(static_cast<int>(null));
+}
+
 TEST_F(AbiOpenTest, CloseOnExecIsTheProgramsChoice) {
     const int fd = open("/dev/mshv", O_RDWR);
     EXPECT_EQ(fcntl(fd, F_GETFD), 0);

@@ -3,7 +3,9 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
+#include <linux/kvm.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <array>
@@ -149,7 +151,11 @@ void check_kvm() {
         fail(kOwnFailure,
              std::string("/dev/kvm, on which /dev/mshv is emulated: ") + strerror(errno));
     }
+    const int version = ioctl(fd, KVM_GET_API_VERSION, 0);
     close(fd);
+    if (version != KVM_API_VERSION) {
+        fail(kOwnFailure, "/dev/kvm, on which /dev/mshv is emulated, is not KVM's");
+    }
 }
 
 int run(int argc, char** argv) {
@@ -169,7 +175,6 @@ int run(int argc, char** argv) {
     check_kvm();
     set_environment(options);
     execv(path.c_str(), argv + optind);
-    // A script without a first line that says what runs it.
     const int error = errno;
     fail(error == ENOENT ? kNotFound : kCannotRun, path + ": " + strerror(error));
 }
