@@ -239,6 +239,10 @@ void Application::on_shutdown(ShutdownCause cause) {
     emit(qmp::make_shutdown_event(is_guest_cause(cause), to_qmp(cause)));
 }
 
+void Application::on_rtc_changed(std::chrono::seconds offset) {
+    emit(qmp::make_rtc_change_event(offset.count(), kRtcPath));
+}
+
 void Application::on_dump_completed(const DumpStatus& status) {
     const bool failed = status.state == DumpStatus::State::kFailed;
     emit(qmp::make_dump_completed_event(to_qmp(status),

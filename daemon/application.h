@@ -77,6 +77,7 @@ private:
     void on_powerdown() override;
     void on_shutdown(ShutdownCause cause) override;
     void on_ended() override;
+    void on_rtc_changed(std::chrono::seconds offset) override;
     void on_dump_completed(const DumpStatus& status) override;
 
     Options options_;

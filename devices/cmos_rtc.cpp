@@ -38,10 +38,11 @@ std::chrono::sys_days day_of(std::chrono::seconds time) {
 
 }  // namespace
 
-CmosRtc::CmosRtc(GuestClock& clock, IrqLine& irq, WallClock wall_clock)
+CmosRtc::CmosRtc(GuestClock& clock, IrqLine& irq, WallClock wall_clock, TimeSet time_set)
     : clock_(clock),
       irq_(irq),
       wall_clock_(std::move(wall_clock)),
+      time_set_(std::move(time_set)),
       ports_(
           "rtc", [this](uint64_t offset) { return read_port(offset); },
           [this](uint64_t offset, uint8_t value) { write_port(offset, value); }),
@@ -266,6 +267,9 @@ void CmosRtc::take_time_locked(Wall wall) {
     state_.weekday_shift = (weekday + 7 - calendar) % 7;
     state_.offset = time - std::chrono::floor<Seconds>(wall + state_.phase);
     last_second_ = time;
+    if (time_set_) {
+        time_set_(state_.offset);
+    }
 }
 
 /// The first second after `after` at which the alarm bytes match, at most a day later. The chip

@@ -29,11 +29,14 @@ namespace halcyon {
 class CmosRtc final : public Resettable {
 public:
     using WallClock = std::function<std::chrono::system_clock::time_point()>;
+    /// Told that the guest has set the clock, and by how many seconds it is ahead of the host's
+    /// now. Called inside the guest's access with the device's lock held.
+    using TimeSet = std::function<void(std::chrono::seconds offset)>;
 
     /// `irq` is IRQ 8 and must outlive this, as must `clock`. `wall_clock` is called with the
     /// device's lock held. All memory is 0.
-    CmosRtc(GuestClock& clock, IrqLine& irq,
-            WallClock wall_clock = &std::chrono::system_clock::now);
+    CmosRtc(GuestClock& clock, IrqLine& irq, WallClock wall_clock = &std::chrono::system_clock::now,
+            TimeSet time_set = {});
     CmosRtc(const CmosRtc&) = delete;
     CmosRtc& operator=(const CmosRtc&) = delete;
 
@@ -85,6 +88,7 @@ private:
     GuestClock& clock_;
     IrqLine& irq_;
     const WallClock wall_clock_;
+    const TimeSet time_set_;
 
     BytePorts ports_;
     std::unique_ptr<GuestTimer> timer_;

@@ -79,7 +79,8 @@ Result<void> Machine::build_pc() {
     accelerator_ = TRY(choose_accelerator(config_.accelerators));
     partition_ = TRY(accelerator_->create_partition(
         {.vcpu_count = config_.vcpu_count, .local_apic = true, .cpu_model = config_.cpu_model}));
-    board_ = TRY(PcBoard::create(config_, *partition_, memory_, clock_, power_gate_));
+    board_ = TRY(PcBoard::create(config_, *partition_, memory_, clock_, power_gate_,
+                                 [this](std::chrono::seconds offset) { on_rtc_set(offset); }));
     return launch_vcpus();
 }
 
@@ -364,6 +365,17 @@ void Machine::post(std::function<void()> task) {
             task();
         }
     });
+}
+
+// A guest may set its clock all the time: one task at a time waits for the main thread.
+void Machine::on_rtc_set(std::chrono::seconds offset) {
+    rtc_offset_.store(offset);
+    if (!rtc_change_posted_.exchange(true)) {
+        post([this] {
+            rtc_change_posted_.store(false);
+            observer_.on_rtc_changed(rtc_offset_.load());
+        });
+    }
 }
 
 void Machine::on_power_request() {

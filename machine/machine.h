@@ -1,6 +1,7 @@
 /// Machine: the VM. Owns the partition, the vCPU threads, the board; holds the run state.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <deque>
 #include <functional>
@@ -39,6 +40,9 @@ public:
     /// Every vCPU thread is joined and the partition closed: the process should now end. Called
     /// once, after on_shutdown, and before the completions of the `quit` requests run.
     virtual void on_ended() = 0;
+    /// The guest has set its real-time clock, which is now ahead of the host's by `offset`. Of many
+    /// changes at once only the last may be told.
+    virtual void on_rtc_changed(std::chrono::seconds offset) { static_cast<void>(offset); }
     /// The dump is over, well or not; before the guest runs on.
     virtual void on_dump_completed(const DumpStatus& status) { static_cast<void>(status); }
 };
@@ -160,8 +164,9 @@ private:
     void stop_in(RunState state);
     void reset_parked(ShutdownCause cause, bool run_on);
 
-    // What a guest asks for, or runs into. The first two on vCPU threads, the rest on the main
+    // What a guest asks for, or runs into. The first three on vCPU threads, the rest on the main
     // thread.
+    void on_rtc_set(std::chrono::seconds offset);
     void on_power_request();
     void on_vcpu_exited(VcpuIndex index, const RunOutcome& outcome);
     void handle_power_request();
@@ -208,6 +213,8 @@ private:
     std::unique_ptr<Partition> partition_;
     bool time_frozen_ = false;
     TickRate tick_rate_;
+    std::atomic<std::chrono::seconds> rtc_offset_{};
+    std::atomic<bool> rtc_change_posted_ = false;  ///< and not yet told
     std::unique_ptr<Board> board_;
     VcpuSet vcpus_;
     /// They read the memory.

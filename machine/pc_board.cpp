@@ -31,7 +31,8 @@ constexpr std::array<SerialPort, 4> kSerialPorts{{{0x3f8, 4}, {0x2f8, 3}, {0x3e8
 }  // namespace
 
 PcBoard::PcBoard(const MachineConfig& config, Partition& partition, GuestMemory& memory,
-                 GuestClock& clock, PowerGate& gate, std::unique_ptr<PcMemory> pc_memory)
+                 GuestClock& clock, PowerGate& gate, CmosRtc::TimeSet rtc_set,
+                 std::unique_ptr<PcMemory> pc_memory)
     : config_(config),
       partition_(partition),
       pc_memory_(std::move(pc_memory)),
@@ -53,7 +54,7 @@ PcBoard::PcBoard(const MachineConfig& config, Partition& partition, GuestMemory&
           return irqs;
       }()),
       pit_(clock, irqs_[kTimerIrq].device()),
-      cmos_(clock, irqs_[kRtcIrq].device()),
+      cmos_(clock, irqs_[kRtcIrq].device(), &std::chrono::system_clock::now, std::move(rtc_set)),
       // A20 stays on whatever the guest asks for, as with QEMU on KVM: no backend can mask an
       // address line.
       i8042_(
@@ -76,11 +77,11 @@ PcBoard::PcBoard(const MachineConfig& config, Partition& partition, GuestMemory&
 
 Result<std::unique_ptr<PcBoard>> PcBoard::create(const MachineConfig& config, Partition& partition,
                                                  GuestMemory& memory, GuestClock& clock,
-                                                 PowerGate& gate) {
+                                                 PowerGate& gate, CmosRtc::TimeSet rtc_set) {
     auto firmware = TRY(load_firmware(config.firmware_path));
     auto pc_memory = TRY(PcMemory::create(partition, memory, config.ram_size, std::move(firmware)));
-    std::unique_ptr<PcBoard> board(
-        new PcBoard(config, partition, memory, clock, gate, std::move(pc_memory)));
+    std::unique_ptr<PcBoard> board(new PcBoard(config, partition, memory, clock, gate,
+                                               std::move(rtc_set), std::move(pc_memory)));
     TRY(board->claim_ports());
     TRY(board->attach_pci());
     TRY(board->add_serial_ports(clock));

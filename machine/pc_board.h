@@ -38,11 +38,12 @@ namespace halcyon {
 class PcBoard final : public Board, private GuestIo {
 public:
     /// Loads the firmware, allocates RAM in `memory`, maps both into `partition`, and wires the
-    /// devices. The references outlive the board. Fails with the option that is at fault, or the
-    /// hypervisor's reason.
+    /// devices. `rtc_set` is told when the guest sets its clock. The references outlive the board.
+    /// Fails with the option that is at fault, or the hypervisor's reason.
     static Result<std::unique_ptr<PcBoard>> create(const MachineConfig& config,
                                                    Partition& partition, GuestMemory& memory,
-                                                   GuestClock& clock, PowerGate& gate);
+                                                   GuestClock& clock, PowerGate& gate,
+                                                   CmosRtc::TimeSet rtc_set = {});
 
     [[nodiscard]] GuestIo& io() override { return *this; }
     Result<void> reset() override;
@@ -52,7 +53,8 @@ public:
 
 private:
     PcBoard(const MachineConfig& config, Partition& partition, GuestMemory& memory,
-            GuestClock& clock, PowerGate& gate, std::unique_ptr<PcMemory> pc_memory);
+            GuestClock& clock, PowerGate& gate, CmosRtc::TimeSet rtc_set,
+            std::unique_ptr<PcMemory> pc_memory);
     Result<void> claim_ports();
     Result<void> attach_pci();
     Result<void> add_serial_ports(GuestClock& clock);

@@ -27,6 +27,8 @@ inline constexpr const char* kMainMemoryId = "pc.ram";
 [[nodiscard]] std::string cpu_type_name(std::string_view model);
 /// The path of a vCPU in the object tree.
 [[nodiscard]] std::string vcpu_path(VcpuIndex index);
+/// The path of the real-time clock in the object tree.
+inline constexpr const char* kRtcPath = "/machine/unattached/rtc";
 /// Where a vCPU is in the topology that guests see: one socket with a core for each.
 [[nodiscard]] qmp::CpuInstanceProperties vcpu_properties(VcpuIndex index);
 

@@ -115,6 +115,10 @@ Result<CurrentMachineParams> qmp_query_current_machine(CommandContext&) {
     return CurrentMachineParams{.wakeup_suspend_support = false};
 }
 
+Result<void> qmp_rtc_reset_reinjection(CommandContext&) {
+    return {};
+}
+
 Result<std::vector<IOThreadInfo>> qmp_query_iothreads(CommandContext&) {
     return std::vector<IOThreadInfo>();
 }

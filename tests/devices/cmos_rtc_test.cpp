@@ -47,11 +47,31 @@ protected:
     FakeClock clock;
     IrqRecorder irq;
     std::chrono::nanoseconds host_step{0};
-    CmosRtc rtc{clock, irq, [this] {
+    CmosRtc rtc{clock, irq,
+                [this] {
                     return std::chrono::system_clock::time_point(kDate + 13h + 58min + 57s + 250ms +
                                                                  clock.now() + host_step);
-                }};
+                },
+                [this](std::chrono::seconds offset) { offsets.push_back(offset.count()); }};
+    std::vector<int64_t> offsets;
 };
+
+TEST_F(CmosRtcTest, TellsByHowMuchTheGuestSetsTheClock) {
+    get(kSeconds);
+    put(kFirstRam + 1, 5);
+    put(kSecondsAlarm, 5);
+    EXPECT_TRUE(offsets.empty()) << "nothing was set";
+    put(kHours, 0x15);
+    put(kMinutes, 0x57);
+    EXPECT_EQ(offsets, (std::vector<int64_t>{2 * 3600, 2 * 3600 - 60}));
+    offsets.clear();
+    put(kRegisterB, kSet | k24Hours);
+    put(kHours, 0x13);
+    put(kMinutes, 0x58);
+    EXPECT_TRUE(offsets.empty()) << "the clock stands while it is set";
+    put(kRegisterB, k24Hours);
+    EXPECT_EQ(offsets, std::vector<int64_t>{0});
+}
 
 TEST_F(CmosRtcTest, StartsAsABcd24HourClockInUtc) {
     EXPECT_EQ(get(kRegisterA), 0x26);

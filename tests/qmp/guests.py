@@ -203,6 +203,17 @@ def pages():
     return image(code.finish(), _FLAT_TABLES)
 
 
+def sets_clock(year):
+    """Sets the real-time clock's year, and again and again; prints C after the first time."""
+
+    def build(code):
+        code.out_imm(0x70, 0x09).out_imm(0x71, int(str(year % 100), 16)).print("C")
+        code.label("l").out_imm(0x71, int(str((year + 1) % 100), 16))
+        code.out_imm(0x71, int(str(year % 100), 16)).short(0xEB, "l")
+
+    return _single(build)
+
+
 def resets(how):
     """Prints R, then resets the machine: by "port92", "cf9", "i8042" or "triple-fault"."""
     code = Code(ENTRY)

@@ -313,6 +313,51 @@ def _(accel):
     tap.equal(reply.get("return", reply), {}, "reply")
 
 
+@tap.test("a guest that sets its clock: RTC_CHANGE, once in a second", each=ACCELS)
+def _(accel):
+    extra, path = debugcon_file()
+    year = time.gmtime().tm_year
+    _, client = start(accel, guests.sets_clock(year + 2), "-S", *extra)
+    client.command("cont")
+    started = time.monotonic()
+    first = client.wait_event("RTC_CHANGE", 5)["data"]
+    wait_text(path, "C")
+    days = round(first["offset"] / 86400)
+    tap.equal(days in (730, 731), True, f"two years, in days: {days}")
+    tap.equal(first["qom-path"].startswith("/machine/"), True, "qom-path")
+    client.wait_event("RTC_CHANGE", 5)
+    waited = time.monotonic() - started
+    tap.equal(0.9 <= waited, True, f"the second one after {waited} s")
+    tap.equal([event["event"] for event in client.events].count("RTC_CHANGE"), 0, "no more")
+
+
+@tap.test("rtc-reset-reinjection succeeds", each=["soft"])
+def _(accel):
+    _, client = start(accel, guests.spin(), "-S")
+    tap.equal(client.command("rtc-reset-reinjection"), {}, "reply")
+
+
+@tap.test("system_wakeup is refused: nothing can be suspended")
+def _():
+    _, client = start("soft", guests.spin())
+    reply = client.execute("system_wakeup")
+    text = ("Unable to wake up: guest is not in suspended state" if IS_QEMU else
+            "wake-up from suspend is not supported by this guest")
+    tap.equal(reply.get("error"), {"class": "GenericError", "desc": text}, "reply")
+    if not IS_QEMU:
+        tap.equal(client.command("query-current-machine"), {"wakeup-suspend-support": False},
+                  "query-current-machine")
+
+
+@tap.test("inject-nmi of a machine without CPUs is QEMU's error")
+def _():
+    daemon = Daemon(BINARY, "-machine", "none", "-nodefaults", "-display", "none")
+    tap.cleanup(daemon.kill)
+    tap.equal(daemon.connect().execute("inject-nmi").get("error"),
+              {"class": "GenericError",
+               "desc": "this feature or command is not currently supported"}, "reply")
+
+
 @tap.test("-machine none: running, stop and cont as always, no CPUs")
 def _():
     daemon = Daemon(BINARY, "-machine", "none", "-nodefaults", "-display", "none")
