@@ -22,7 +22,9 @@ LIBRARY = pathlib.Path(LAUNCHER).parent / "libmshv-emulator.so"
 FROM_BIN = os.environ.get("LIBRARY_FROM_BIN", "../lib/halcyon")
 PYTHON = os.path.realpath(sys.executable)
 HOME = {name: value for name, value in os.environ.items()
-        if name not in ("LD_PRELOAD", "MSHV_EMULATOR", "ASAN_OPTIONS")}
+        if name not in ("LD_PRELOAD", "MSHV_EMULATOR")}
+# A launcher with AddressSanitizer lets any library be preloaded before that.
+HOME["ASAN_OPTIONS"] = "verify_asan_link_order=0"
 
 # What a program does with the device; `call` is an ioctl's result, or -errno.
 DEVICE = """
