@@ -72,6 +72,24 @@ void CmosRtc::set(uint8_t index, uint8_t value) {
     }
 }
 
+std::tm CmosRtc::date() {
+    std::lock_guard lock(mutex_);
+    if (updates_locked()) {
+        store_time_locked(seconds_locked(wall_locked()));
+    }
+    const auto number = [this](uint8_t index) {
+        return static_cast<int>(decode_locked(state_.bytes[index]));
+    };
+    std::tm date{};
+    date.tm_sec = number(kSeconds);
+    date.tm_min = number(kMinutes);
+    date.tm_hour = static_cast<int>(decode_hour_locked(state_.bytes[kHours]));
+    date.tm_mday = number(kDayOfMonth);
+    date.tm_mon = number(kMonth) - 1;
+    date.tm_year = number(kCentury) * 100 + number(kYear) - 1900;
+    return date;
+}
+
 bool CmosRtc::nmi_disabled() const {
     std::lock_guard lock(mutex_);
     return state_.nmi_disabled;

@@ -4,6 +4,7 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <ctime>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -46,6 +47,10 @@ public:
     /// For the board: stores a byte of the memory (0Eh to 7Fh but the century). Other indices are
     /// ignored. From any thread.
     void set(uint8_t index, uint8_t value);
+
+    /// What the clock shows, as a guest would read it: year, month, day, hour, minute and second.
+    /// From any thread.
+    [[nodiscard]] std::tm date();
 
     /// Whether the guest holds back NMI by bit 7 of the index port. From any thread.
     [[nodiscard]] bool nmi_disabled() const;

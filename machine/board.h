@@ -1,11 +1,17 @@
 /// Board: the devices of a machine and their wiring.
 #pragma once
 
+#include <cstddef>
 #include <memory>
+#include <span>
+#include <vector>
 
 #include "accel/guest_io.h"
 #include "base/result.h"
+#include "base/types.h"
 #include "devices/pci_bus.h"
+#include "machine/address_map.h"
+#include "machine/device_description.h"
 #include "machine/memory_view.h"
 
 namespace halcyon {
@@ -27,6 +33,12 @@ public:
     [[nodiscard]] virtual MemoryView memory() const = 0;
     /// The PCI bus; null when there is none. Main thread.
     [[nodiscard]] virtual const PciBus* pci_bus() const = 0;
+
+    /// The devices and what their properties are now; each call lists them in the same order.
+    [[nodiscard]] virtual std::vector<DeviceDescription> devices() = 0;
+    /// What answers where at the moment, by address.
+    [[nodiscard]] virtual std::vector<AddressBlock> memory_map() = 0;
+    [[nodiscard]] virtual std::vector<AddressBlock> port_map() = 0;
 };
 
 }  // namespace halcyon

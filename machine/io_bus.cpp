@@ -89,4 +89,14 @@ void IoBus::write(uint64_t address, std::span<const std::byte> data) const {
     }
 }
 
+std::vector<AddressBlock> IoBus::blocks() const {
+    const std::shared_lock lock(mutex_);
+    std::vector<AddressBlock> blocks;
+    for (const Block& block : blocks_) {
+        blocks.push_back(
+            {block.start, block.size, AddressKind::kIo, std::string(block.handler->name())});
+    }
+    return blocks;
+}
+
 }  // namespace halcyon

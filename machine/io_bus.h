@@ -10,6 +10,7 @@
 
 #include "base/result.h"
 #include "devices/device.h"
+#include "machine/address_map.h"
 
 namespace halcyon {
 
@@ -32,6 +33,9 @@ public:
     /// bytes. Unclaimed bytes read as FFh and take writes to nowhere.
     void read(uint64_t address, std::span<std::byte> data) const;
     void write(uint64_t address, std::span<const std::byte> data) const;
+
+    /// The claims by address, named after their handlers.
+    [[nodiscard]] std::vector<AddressBlock> blocks() const;
 
 private:
     struct Block {

@@ -108,6 +108,8 @@ public:
     /// Reads the registers of a vCPU, for which all are parked for a moment; no event tells of it.
     /// `use` is called as a completion is. Fails when there is no such vCPU.
     void read_registers(VcpuIndex index, std::function<void(Result<VcpuRegisters>)> use);
+    /// The same for all vCPUs at one moment, by their numbers.
+    void read_all_registers(std::function<void(Result<std::vector<VcpuRegisters>>)> use);
     /// Runs `work` on a thread of its own, and completes with its result. The machine does not end
     /// before: an end cancels it. The work may read a `memory()` taken here.
     void run_in_background(std::string name, BackgroundTask::Work work, Done done);
@@ -138,6 +140,9 @@ public:
     /// Delivers a non-maskable interrupt to every vCPU (inject-nmi). Fails once the machine has
     /// ended.
     Result<void> inject_nmi();
+    /// The board, for what it tells of itself; null for board "none" and once the machine has
+    /// ended.
+    [[nodiscard]] Board* board() { return board_.get(); }
 
 private:
     struct Request {
@@ -175,6 +180,8 @@ private:
     /// Posts `task` to the main thread, to run only if the machine still is.
     void post(std::function<void()> task);
 
+    /// Of all vCPUs, which are parked.
+    Result<std::vector<VcpuRegisters>> parked_registers();
     // The steps of `dump`.
     void enqueue_dump(std::shared_ptr<MemoryDump> dump, Done done);
     void begin_dump(const std::shared_ptr<Done>& reply, bool was_running);

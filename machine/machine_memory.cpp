@@ -40,18 +40,24 @@ void Machine::read_registers(VcpuIndex index, std::function<void(Result<VcpuRegi
         use(Error("there is no vCPU " + std::to_string(index.value()), ErrorCode::kNotFound));
         return;
     }
-    Vcpu& vcpu = vcpus_.threads()[index.value()]->vcpu();
+    read_all_registers([index, use = std::move(use)](Result<std::vector<VcpuRegisters>> all) {
+        use(all ? Result<VcpuRegisters>((*all)[index.value()]) : std::move(all).error());
+    });
+}
+
+void Machine::read_all_registers(std::function<void(Result<std::vector<VcpuRegisters>>)> use) {
+    using All = Result<std::vector<VcpuRegisters>>;
     if (run_state_ == RunState::kSaveVm && !ending_) {
         // All are parked, by a request that may be under way for long.
-        use(vcpu.registers());
+        use(parked_registers());
         return;
     }
-    const auto found = std::make_shared<std::optional<Result<VcpuRegisters>>>();
+    const auto found = std::make_shared<std::optional<All>>();
     enqueue(
-        [this, &vcpu, found] {
+        [this, found] {
             const bool running = run_state_ == RunState::kRunning;
-            park_guest([this, &vcpu, found, running] {
-                *found = vcpu.registers();
+            park_guest([this, found, running] {
+                *found = parked_registers();
                 if (running) {
                     run_guest();
                 } else {
@@ -60,8 +66,16 @@ void Machine::read_registers(VcpuIndex index, std::function<void(Result<VcpuRegi
             });
         },
         [found, use = std::move(use)](const Result<void>& result) {
-            use(*found ? **found : Result<VcpuRegisters>(result.error()));
+            use(*found ? **found : All(result.error()));
         });
+}
+
+Result<std::vector<VcpuRegisters>> Machine::parked_registers() {
+    std::vector<VcpuRegisters> all;
+    for (const auto& thread : vcpus_.threads()) {
+        all.push_back(TRY(thread->vcpu().registers()));
+    }
+    return all;
 }
 
 // -- dump -----------------------------------------------------------------------------------------
@@ -118,16 +132,12 @@ void Machine::enqueue_dump(std::shared_ptr<MemoryDump> dump, Done done) {
 }
 
 void Machine::begin_dump(const std::shared_ptr<Done>& reply, bool was_running) {
-    std::vector<VcpuRegisters> registers;
-    for (const auto& thread : vcpus_.threads()) {
-        Result<VcpuRegisters> state = thread->vcpu().registers();
-        if (!state) {
-            conclude_dump(reply, std::move(state).error(), was_running);
-            return;
-        }
-        registers.push_back(*std::move(state));
+    Result<std::vector<VcpuRegisters>> registers = parked_registers();
+    if (!registers) {
+        conclude_dump(reply, std::move(registers).error(), was_running);
+        return;
     }
-    if (auto prepared = dump_->prepare(memory(), std::move(registers)); !prepared) {
+    if (auto prepared = dump_->prepare(memory(), *std::move(registers)); !prepared) {
         conclude_dump(reply, std::move(prepared), was_running);
         return;
     }

@@ -6,29 +6,11 @@
 #include "base/log.h"
 #include "machine/firmware.h"
 #include "machine/pc_firmware_tables.h"
+#include "machine/pc_layout.h"
 
 namespace halcyon {
 
-namespace {
-
-constexpr unsigned kIsaIrqs = 16;
-constexpr unsigned kTimerIrq = 0;
-constexpr unsigned kKeyboardIrq = 1;
-constexpr unsigned kRtcIrq = 8;
-constexpr unsigned kSciIrq = 9;
-constexpr unsigned kMouseIrq = 12;
-
-constexpr uint64_t kIoapicBase = 0xfec00000;
-constexpr uint64_t kIoapicSize = 0x1000;
-
-struct SerialPort {
-    uint16_t base;
-    unsigned irq;
-};
-/// COM1 to COM4.
-constexpr std::array<SerialPort, 4> kSerialPorts{{{0x3f8, 4}, {0x2f8, 3}, {0x3e8, 4}, {0x2e8, 3}}};
-
-}  // namespace
+using namespace pc;
 
 PcBoard::PcBoard(const MachineConfig& config, Partition& partition, GuestMemory& memory,
                  GuestClock& clock, PowerGate& gate, CmosRtc::TimeSet rtc_set,
@@ -97,19 +79,19 @@ Result<void> PcBoard::claim_ports() {
         IoHandler& handler;
     };
     for (const Claim& claim : std::initializer_list<Claim>{
-             {0x20, 2, pic_.master()},
-             {0x40, 4, pit_.counters()},
+             {kMasterPicPort, 2, pic_.master()},
+             {kTimerPort, 4, pit_.counters()},
              {0x60, 1, i8042_.data_port()},
              {0x61, 1, pit_.system_control()},
              {0x64, 1, i8042_.command_port()},
-             {0x70, 2, cmos_.ports()},
+             {kRtcPort, 2, cmos_.ports()},
              {0x80, 1, post_code_},
              {0x92, 1, control_port_},
-             {0xa0, 2, pic_.slave()},
+             {kSlavePicPort, 2, pic_.slave()},
              {0xb2, 2, acpi_pm_.smi_ports()},
-             {0x4d0, 2, pic_.elcr()},
-             {0x510, fw_cfg::kPortCount, fw_cfg_},
-             {0xafe0, 4, acpi_pm_.gpe0_block()},
+             {kElcrPort, 2, pic_.elcr()},
+             {kFwCfgPort, fw_cfg::kPortCount, fw_cfg_},
+             {kGpe0Port, 4, acpi_pm_.gpe0_block()},
              {0xcf8, 4, pci_.address_port()},
              {0xcfc, 4, pci_.data_port()},
          }) {
@@ -117,7 +99,7 @@ Result<void> PcBoard::claim_ports() {
     }
     if (config_.debug_console != nullptr) {
         debugcon_ = std::make_unique<Debugcon>(*config_.debug_console);
-        TRY(ports_.add(0x402, 1, *debugcon_));
+        TRY(ports_.add(kDebugconPort, 1, *debugcon_));
     }
     TRY(mmio_.add(PcMemory::kShadowStart, PcMemory::kShadowEnd - PcMemory::kShadowStart,
                   *pc_memory_));

@@ -50,6 +50,9 @@ public:
     void press_power_button() override { acpi_pm_.press_power_button(); }
     [[nodiscard]] MemoryView memory() const override { return pc_memory_->view(); }
     [[nodiscard]] const PciBus* pci_bus() const override { return &pci_; }
+    [[nodiscard]] std::vector<DeviceDescription> devices() override;
+    [[nodiscard]] std::vector<AddressBlock> memory_map() override;
+    [[nodiscard]] std::vector<AddressBlock> port_map() override { return ports_.blocks(); }
 
 private:
     PcBoard(const MachineConfig& config, Partition& partition, GuestMemory& memory,
@@ -58,6 +61,7 @@ private:
     Result<void> claim_ports();
     Result<void> attach_pci();
     Result<void> add_serial_ports(GuestClock& clock);
+    [[nodiscard]] std::string_view pci_model(const PciFunction& function) const;
     [[nodiscard]] RamLayout ram() const { return {pc_memory_->low_ram(), pc_memory_->high_ram()}; }
 
     void pio_read(PioPort port, std::span<std::byte> data) override {

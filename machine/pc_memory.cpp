@@ -54,8 +54,7 @@ Result<void> PcMemory::map_fixed() {
     if (high_ram_ != 0) {
         TRY(map_ram(4_GiB, 4_GiB + high_ram_));
     }
-    return partition_.map_memory({Gpa(4_GiB - firmware_.size()), firmware_.size()},
-                                 firmware_.data(), MemoryAccess::kReadOnly);
+    return partition_.map_memory(firmware_range(), firmware_.data(), MemoryAccess::kReadOnly);
 }
 
 size_t PcMemory::segment_at(uint64_t offset) {
@@ -182,6 +181,40 @@ void PcMemory::write(uint64_t offset, std::span<const std::byte> data) {
     if (host != nullptr) {
         std::copy(data.begin(), data.end(), host);
     }
+}
+
+std::vector<AddressBlock> PcMemory::map() {
+    const std::lock_guard lock(mutex_);
+    std::vector<AddressBlock> blocks;
+    const auto add = [&](uint64_t start, uint64_t end, AddressKind kind, const char* name) {
+        if (start >= end) {
+            return;
+        }
+        AddressBlock* const last = blocks.empty() ? nullptr : &blocks.back();
+        if (last != nullptr && last->start + last->size == start && last->kind == kind &&
+            last->name == name) {
+            last->size += end - start;
+        } else {
+            blocks.push_back({start, end - start, kind, name});
+        }
+    };
+    add(0, smram_open_ ? kShadowStart : kVgaStart, AddressKind::kRam, "pc.ram");
+    // From the lowest up: the segments are numbered from C0000 on, but for 0, which is the last.
+    for (size_t i = 1; i <= kSegments; ++i) {
+        const Segment& segment = segments_[i % kSegments];
+        const GpaRange range = segment_range(static_cast<unsigned>(i % kSegments));
+        const uint64_t start = range.start.value();
+        if (segment.read_ram) {
+            add(start, start + range.size,
+                segment.write_ram ? AddressKind::kRam : AddressKind::kRom, "pc.ram");
+        } else if (rom_at(range) != nullptr) {
+            add(start, start + range.size, AddressKind::kRom, "isa-bios");
+        }
+    }
+    add(kShadowEnd, low_ram_, AddressKind::kRam, "pc.ram");
+    add(firmware_range().start.value(), 4_GiB, AddressKind::kRom, "pc.bios");
+    add(4_GiB, 4_GiB + high_ram_, AddressKind::kRam, "pc.ram");
+    return blocks;
 }
 
 }  // namespace halcyon

@@ -4,6 +4,8 @@
 #include <array>
 #include <cstdint>
 #include <mutex>
+#include <span>
+#include <vector>
 
 #include "accel/partition.h"
 #include "base/guest_memory.h"
@@ -11,6 +13,7 @@
 #include "base/result.h"
 #include "devices/device.h"
 #include "devices/pci_host_bridge_registers.h"
+#include "machine/address_map.h"
 #include "machine/memory_view.h"
 
 namespace halcyon {
@@ -51,6 +54,9 @@ public:
     /// What the guest sees now: RAM, and the firmware's ROM. From any thread.
     [[nodiscard]] MemoryView view() const;
 
+    /// The map at the moment, by address.
+    [[nodiscard]] std::vector<AddressBlock> map();
+
     /// RAM below and above 4 GiB, in bytes.
     [[nodiscard]] uint64_t low_ram() const { return low_ram_; }
     [[nodiscard]] uint64_t high_ram() const { return high_ram_; }
@@ -70,6 +76,9 @@ private:
     [[nodiscard]] static size_t segment_at(uint64_t offset);
     /// The firmware's bytes at an address below 1 MiB; null where it has none.
     [[nodiscard]] std::byte* rom_at(GpaRange range) const;
+    [[nodiscard]] GpaRange firmware_range() const {
+        return {Gpa(4_GiB - firmware_.size()), firmware_.size()};
+    }
     Result<void> map_fixed();
     Result<void> apply(size_t segment, Segment wanted);
 

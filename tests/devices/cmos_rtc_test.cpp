@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <ctime>
 #include <thread>
 #include <vector>
 
@@ -89,6 +90,20 @@ TEST_F(CmosRtcTest, CountsAcrossMonths) {
 TEST_F(CmosRtcTest, ReadsInBinary) {
     put(kRegisterB, k24Hours | kBinary);
     EXPECT_EQ(time(), (std::vector<int>{20, 20, 2, 29, 7, 13, 58, 57}));
+}
+
+TEST_F(CmosRtcTest, TellsItsDateInAnyFormat) {
+    for (const uint8_t format : {k24Hours, kBinary, uint8_t{0}}) {
+        put(kRegisterB, format);
+        const std::tm date = rtc.date();
+        EXPECT_EQ((std::vector<int>{date.tm_year, date.tm_mon, date.tm_mday, date.tm_hour,
+                                    date.tm_min, date.tm_sec}),
+                  (std::vector<int>{120, 1, 29, 13, 58, 57}))
+            << "format " << int{format};
+    }
+    put(kRegisterB, kSet);
+    put(kSeconds, 0x12);
+    EXPECT_EQ(rtc.date().tm_sec, 12) << "while it stands, what the guest wrote";
 }
 
 TEST_F(CmosRtcTest, ReadsIn12Hours) {

@@ -259,5 +259,74 @@ TEST_F(PcBoardTest, SlotsWithoutSerialPortReadAsNothing) {
     EXPECT_EQ(in(0x402), 0xffu);
 }
 
+/// The number that a device's property has now.
+int64_t number_of(const DeviceDescription& device, std::string_view name) {
+    for (const DeviceProperty& property : device.properties) {
+        if (property.name == name) {
+            return std::get<int64_t>(property.value);
+        }
+    }
+    ADD_FAILURE() << device.model << " has no " << name;
+    return -1;
+}
+
+std::vector<DeviceDescription> of_model(Board& board, std::string_view model) {
+    std::vector<DeviceDescription> found = board.devices();
+    std::erase_if(found, [&](const DeviceDescription& device) { return device.model != model; });
+    return found;
+}
+
+TEST_F(PcBoardTest, DescribesItsDevicesAsQemuNamesThem) {
+    Sink sink;
+    config_.serial_ports = {&sink, nullptr, &sink};
+    config_.debug_console = &sink;
+    board_.reset();
+    memory_ = GuestMemory();
+    partition_.mappings.clear();
+    create();
+    std::vector<std::string> models;
+    for (const DeviceDescription& device : board_->devices()) {
+        models.emplace_back(device.model);
+    }
+    EXPECT_EQ(models, (std::vector<std::string>{"i440FX-pcihost", "i440FX", "PIIX3", "PIIX4_PM",
+                                                "ioapic", "fw_cfg_io", "isa-i8259", "isa-i8259",
+                                                "mc146818rtc", "isa-pit", "isa-serial",
+                                                "isa-serial", "i8042", "port92", "isa-debugcon"}));
+    const auto ports = of_model(*board_, "isa-serial");
+    EXPECT_EQ(number_of(ports[0], "iobase"), 0x3f8);
+    EXPECT_EQ(number_of(ports[1], "iobase"), 0x3e8);
+    EXPECT_EQ(number_of(ports[1], "index"), 2);
+    EXPECT_EQ(number_of(of_model(*board_, "i440FX")[0], "x-pci-device-id"), 0x1237);
+    board_.reset();  // before its consoles
+}
+
+TEST_F(PcBoardTest, DescribesWhatTheGuestHasSet) {
+    EXPECT_EQ(number_of(of_model(*board_, "PIIX4_PM")[0], "pm_io_base"), 0);
+    map_acpi(0x600);
+    EXPECT_EQ(number_of(of_model(*board_, "PIIX4_PM")[0], "pm_io_base"), 0x600);
+    const auto ports = board_->port_map();
+    EXPECT_TRUE(std::ranges::count(ports, AddressBlock{0x600, 64, AddressKind::kIo, "acpi-pm"}));
+    EXPECT_TRUE(std::ranges::is_sorted(ports, {}, &AddressBlock::start));
+}
+
+TEST_F(PcBoardTest, MapsTheMemoryThatTheGuestSees) {
+    using enum AddressKind;
+    const std::vector<AddressBlock> at_reset = {
+        {0, 640_KiB, kRam, "pc.ram"},
+        {0xf0000, 64_KiB, kRom, "isa-bios"},
+        {1_MiB, 63_MiB, kRam, "pc.ram"},
+        {0xfec00000, 0x1000, kIo, "ioapic"},
+        {4_GiB - 64_KiB, 64_KiB, kRom, "pc.bios"},
+    };
+    EXPECT_EQ(board_->memory_map(), at_reset);
+    pci_out(0, 0, 0x59, 0x30, 1);  // PAM0: segment 0 is RAM
+    pci_out(0, 0, 0x5a, 0x11, 1);  // PAM1: C0000-C7FFF shows RAM, writes go to the bus
+    const auto map = board_->memory_map();
+    EXPECT_EQ(map[1], (AddressBlock{0xc0000, 32_KiB, kRom, "pc.ram"}));
+    EXPECT_EQ(map[2], (AddressBlock{0xf0000, 64_KiB + 63_MiB, kRam, "pc.ram"}));
+    ASSERT_TRUE(board_->reset());
+    EXPECT_EQ(board_->memory_map(), at_reset);
+}
+
 }  // namespace
 }  // namespace halcyon
