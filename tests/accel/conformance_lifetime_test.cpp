@@ -27,7 +27,12 @@ TEST_P(LifetimeConformance, ManyPartitionsLeaveNoDescriptorBehind) {
     for (int i = 0; i < 50; ++i) {
         live();
     }
-    EXPECT_EQ(open_descriptors(), before);
+    // What is closed may go on closing others for a moment, on a thread of its own (mshv-emulator).
+    const auto deadline = std::chrono::steady_clock::now() + kPatience;
+    while (open_descriptors() > before && std::chrono::steady_clock::now() < deadline) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    EXPECT_LE(open_descriptors(), before);
 }
 
 TEST_P(LifetimeConformance, PartitionsLiveSideBySide) {
