@@ -9,7 +9,8 @@ is still there when it is read, and whether the process is still there 5 s after
 random comes from the seed. Prints both side by side; exits with 0 if Halcyon's VMs all kept the
 promise, whatever QEMU's did.
 
-HALCYOND names the daemon, MSHV_EMULATOR_LAUNCHER the emulator; the chroot is made when it is not there.
+HALCYOND names the daemon, MSHV_EMULATOR_LAUNCHER the emulator; the chroot is made when there is
+none.
 """
 
 import argparse

@@ -11,6 +11,7 @@ import re
 
 import qemu_chroot
 import qemu_vm  # finds tests/qmp
+import guests
 import tap
 from qmp_client import QmpClosed
 
@@ -18,6 +19,10 @@ MACHINES = ["q35", "pc"]
 BOOTS = [(f"{machine}, {count} vCPUs", (machine, count))
          for machine in MACHINES for count in (1, 2, 4)]
 BANNER = b"SeaBIOS (version"
+# From here on the firmware waits in HLT. Before, QEMU 11.1 can lose the signal by which it wants to
+# stop a vCPU (docs/proof.md), so that neither stop nor quit can be relied upon.
+IDLE = b"No bootable device"
+COUNTER = 0x0005  # 500h, as its bytes follow the opcode
 
 
 class State:
@@ -77,7 +82,8 @@ class Vm:
     def show_if_wrong(self):
         """What QEMU and the emulator had to say, but for QEMU's remarks on its options."""
         text = self.daemon.stderr() + self.log()
-        tap.diagnose("\n".join([line for line in text.splitlines() if "warning:" not in line][-20:]))
+        lines = [line for line in text.splitlines() if "warning:" not in line]
+        tap.diagnose("\n".join(lines[-20:]))
 
     def wait_console(self, text, times=1, timeout=60.0):
         tap.wait_until(lambda: self.console().count(text) >= times or self.daemon.process.poll(),
@@ -103,7 +109,7 @@ def _(boot):
 def _(boot):
     vm = Vm(*boot, "-boot", "menu=off")
     vm.connect()
-    vm.wait_console(b"No bootable device", timeout=90)
+    vm.wait_console(IDLE, timeout=90)
     found = re.search(rb"Found (\d+) cpu\(s\)", vm.console())
     tap.equal(int(found[1]), boot[1], "processors found")
 
@@ -118,49 +124,69 @@ def _(machine):
     tap.equal(len(client.command("query-cpus-fast")), 2, "vCPUs")
 
 
-@tap.test("stands still between stop and cont, and goes on", each=MACHINES, timeout=90)
+def counting_guest():
+    """Firmware that counts in a word at COUNTER and never leaves the guest: 16-bit
+    l: inc word [COUNTER]; jmp l."""
+    code = guests.Code(guests.ENTRY).raw("31C0 8ED8").label("l")
+    return guests.image(code.raw(f"FF06 {COUNTER:04X}").short(0xEB, "l").finish())
+
+
+@tap.test("stands still between stop and cont, and goes on", each=MACHINES, timeout=60)
 def _(machine):
-    vm = Vm(machine, 2, "-S", "-boot", "menu=off")
-    client = vm.connect()
+    path = setup().path("counting.bin")
+    with open(path, "wb") as file:
+        file.write(counting_guest())
+    client = Vm(machine, 1, "-bios", path, "-S").connect()
+
+    def counter():
+        """Leaves the vCPU alone: a signal to it that follows another one at once could be lost."""
+        client.command("pmemsave", val=0x500, size=2, filename=setup().path("counter"))
+        return read(setup().path("counter"))
+
+    def wait_counting(what):
+        before = counter()
+        tap.wait_until(lambda: counter() != before, what, 10)
+
     tap.equal(client.command("query-status")["status"], "prelaunch", "status with -S")
     client.command("cont")
-    vm.wait_console(b"SeaBIOS")
-    client.command("stop", timeout=20)
-    tap.equal(client.command("query-status")["status"], "paused", "status after stop")
-    before = vm.console()
-    registers = client.command("human-monitor-command", command_line="info registers")
-    tap.equal(client.command("human-monitor-command", command_line="info registers"), registers,
-              "registers of a stopped vCPU")
-    tap.equal(vm.console(), before, "what the firmware printed while it was stopped")
-    client.command("cont")
-    tap.equal(client.command("query-status")["status"], "running", "status after cont")
-    vm.wait_console(b"No bootable device")
+    wait_counting("the guest runs")
+    for _ in range(5):
+        client.command("stop", timeout=20)
+        tap.equal(client.command("query-status")["status"], "paused", "status after stop")
+        before = counter()
+        registers = client.command("human-monitor-command", command_line="info registers")
+        tap.equal((counter(), client.command("human-monitor-command",
+                                             command_line="info registers")),
+                  (before, registers), "memory and registers of a stopped guest")
+        client.command("cont")
+        tap.equal(client.command("query-status")["status"], "running", "status after cont")
+        wait_counting("the guest goes on")
 
 
 @tap.test("boots again after system_reset", each=MACHINES, timeout=120)
 def _(machine):
     vm = Vm(machine, 2, "-boot", "menu=off")
     client = vm.connect()
-    vm.wait_console(b"No bootable device")
+    vm.wait_console(IDLE)
     client.command("system_reset")
     client.wait_event("RESET", 20)
     vm.wait_console(BANNER, 2)
 
 
-@tap.test("answers quit; whether it then ends is qemu_storm.py's question", each=MACHINES,
-          timeout=60)
+@tap.test("answers quit of an idle guest and ends", each=MACHINES, timeout=90)
 def _(machine):
-    vm = Vm(machine, 1)
+    vm = Vm(machine, 2, "-boot", "menu=off")
     client = vm.connect()
-    vm.wait_console(b"SeaBIOS")
+    vm.wait_console(IDLE)
     tap.equal(client.command("quit", timeout=20), {}, "reply")
+    tap.equal(vm.daemon.wait(20), 0, "exit status")
 
 
 @tap.test("needs nothing that the emulator refuses", each=MACHINES, timeout=90)
 def _(machine):
     vm = Vm(machine, 2, "-boot", "menu=off")
     vm.connect()
-    vm.wait_console(b"No bootable device")
+    vm.wait_console(IDLE)
     tap.equal(vm.log(), "", "the emulator's log of refusals")
 
 

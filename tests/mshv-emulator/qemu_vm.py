@@ -1,5 +1,5 @@
 """QEMU's VMs on the emulator, as the tests and the storm start them: Debian unstable's QEMU, in its
-chroot (qemu_chroot.py), with the emulator that MSHV_EMULATOR names (the launcher that was built)."""
+chroot (qemu_chroot.py), with the emulator that MSHV_EMULATOR_LAUNCHER names."""
 
 import os
 import pathlib
