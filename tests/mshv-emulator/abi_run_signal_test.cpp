@@ -6,7 +6,9 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdlib>
+#include <memory>
 #include <thread>
+#include <vector>
 
 #include "tests/mshv-emulator/abi_run_fixture.h"
 
@@ -18,9 +20,11 @@ constexpr auto kRbx = static_cast<RegisterName>(0x20003);
 /// A handler that does nothing but make the signal interrupt.
 class Handler {
 public:
-    Handler(int number, int flags) : number_(number) {
+    Handler(
+        int number, int flags, void (*handle)(int) = [](int) {})
+        : number_(number) {
         struct sigaction action {};
-        action.sa_handler = [](int) {};
+        action.sa_handler = handle;
         action.sa_flags = flags;
         sigaction(number, &action, &old_);
     }
@@ -161,6 +165,47 @@ TEST_F(AbiRunSignalTest, PartitionsCallsReachARunningProcessor) {
     vcpu.join();
     EXPECT_EQ(result, 0);
     EXPECT_EQ(message.type, MessageType::kX64IoPortIntercept);
+}
+
+TEST_F(AbiRunSignalTest, WhatGetsAProcessorOutIsNotSeenByTheProgram) {
+    // Any signal that the program did not send, in a thread that runs a VP while others look at it.
+    static std::atomic<int> strays = 0;
+    std::vector<std::unique_ptr<Handler>> handlers;
+    const auto count = [](int) { ++strays; };
+    for (int number = SIGRTMIN; number <= SIGRTMAX; ++number) {
+        handlers.push_back(std::make_unique<Handler>(number, 0, count));
+    }
+    const Handler handler(SIGUSR1, 0);
+    load({0x43, 0xeb, 0xfd});
+    constexpr int kSignals = 100;
+    std::atomic<int> interrupted = 0;
+    std::thread vcpu([&] {
+        while (interrupted < kSignals) {
+            EXPECT_EQ(run(), EINTR);
+            ++interrupted;
+        }
+    });
+    wait_until_running();
+    std::vector<std::thread> others;
+    for (int i = 0; i < 3; ++i) {
+        others.emplace_back([this] {
+            for (int n = 0; n < 300; ++n) {
+                const uint64_t rip = get(RegisterName::kRip).low;
+                EXPECT_TRUE(rip == kCode || rip == kCode + 1) << rip;
+            }
+        });
+    }
+    for (std::thread& other : others) {
+        other.join();
+    }
+    EXPECT_EQ(interrupted, 0);
+    // One between two runs interrupts none, so until the last has.
+    while (interrupted < kSignals) {
+        pthread_kill(vcpu.native_handle(), SIGUSR1);
+        get(RegisterName::kRip);
+    }
+    vcpu.join();
+    EXPECT_EQ(strays, 0);
 }
 
 TEST_F(AbiRunSignalTest, ProcessorsOwnCallsWaitForTheRun) {

@@ -116,10 +116,12 @@ void PendingAccess::supply(kvm_run& run, const kvm_regs& regs, InstructionSource
     if (!found_ || !found_->destination) {
         return;
     }
-    const int64_t step = (regs.rflags & kDirection) != 0 ? -int64_t{access_.size} : access_.size;
-    for (size_t i = 0; i < (is_port ? access_.count : 1); ++i) {
-        const uint64_t place = *found_->destination + static_cast<uint64_t>(step) * i;
-        source.read(place, data + i * access_.size, access_.size);
+    if (!is_port || (regs.rflags & kDirection) == 0) {
+        source.read(*found_->destination, data, total);
+        return;
+    }
+    for (size_t i = 0; i < access_.count; ++i) {  // downwards
+        source.read(*found_->destination - i * access_.size, data + i * access_.size, access_.size);
     }
 }
 

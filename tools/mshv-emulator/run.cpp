@@ -40,6 +40,7 @@ bool window_is_open(const kvm_sync_regs& state) {
 Runner::Runner(Partition& partition, uint32_t vp_index, KvmVcpu& vcpu, bool has_sync)
     : partition_(partition),
       vp_index_(vp_index),
+      physical_width_(partition.cpuid().physical_width()),
       vcpu_(vcpu),
       faults_(options().faults, vp_index),
       state_(vcpu, has_sync) {}

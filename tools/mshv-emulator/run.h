@@ -102,6 +102,7 @@ private:
 
     Partition& partition_;
     const uint32_t vp_index_;
+    const uint8_t physical_width_;  ///< MAXPHYADDR
     KvmVcpu& vcpu_;
     RunGate gate_;
     RunControl control_;

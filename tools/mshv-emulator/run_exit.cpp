@@ -25,8 +25,7 @@ constexpr uint32_t kBreakpointVector = 3;
 
 ExitSource Runner::make_source() {
     const kvm_sync_regs& state = state_.get();
-    return {partition_.memory(), vcpu_, state.regs, state.sregs,
-            partition_.cpuid().physical_width()};
+    return {partition_.memory(), vcpu_, state.regs, state.sregs, physical_width_};
 }
 
 Runner::Outcome Runner::send(const mshv::Message& message) {
