@@ -71,16 +71,23 @@ class Bench:
         if not self.kvm:
             raise Skipped(NO_KVM)
 
-    def tool(self, name, *arguments, cpu=None):
+    def tool(self, name, *arguments, cpu=None, prefix=()):
         """Runs one of the C++ tools, on one CPU if that is given; the object it prints."""
         result = subprocess.run(
-            [str(self.tools / name), *map(str, arguments)], check=False, capture_output=True,
-            text=True, timeout=60,
+            [*prefix, str(self.tools / name), *map(str, arguments)], check=False,
+            capture_output=True, text=True, timeout=60,
             preexec_fn=None if cpu is None else lambda: os.sched_setaffinity(0, {cpu}))
         if result.returncode != 0:
             raise RuntimeError((result.stderr.strip() or f"exit status {result.returncode}")
                                .splitlines()[-1])
         return json.loads(result.stdout)
+
+    def emulated(self, name, *arguments):
+        """The same with mshv-emulator's /dev/mshv."""
+        launcher = self.tools.parent / "tools" / "mshv-emulator" / "mshv-emulator"
+        if not launcher.exists():
+            raise Skipped("skipped: mshv-emulator is not built")
+        return self.tool(name, *arguments, prefix=[str(launcher)])
 
     def row(self, name, ours, beside, unit, beside_name, ratio, expected=None, met=None, note=""):
         self.rows.append({"figure": name, "halcyon": ours, "beside": beside, "unit": unit,
@@ -261,14 +268,29 @@ def exits(bench):
               "bare KVM_RUN", result["bus_ratio"], "<= 1.05x turn by turn", result["bus_ratio"] <= 1.05)
 
 
+def mshv_exits(bench):
+    """(e) the same on the emulated Microsoft hypervisor: what the backend adds, what the emulator adds."""
+    bench.need_kvm()
+    arguments = (40, 500) if bench.quick else (200, 1000)
+    rounds = in_turns(3, lambda: bench.tool("exit_share", "kvm", *arguments),
+                      lambda: bench.emulated("exit_share", "mshv", *arguments))
+    kvm, mshv = (median_of(results, "pio_own_ns") for results in rounds)
+    bench.row("mshv: the backend's own share of a PIO exit", mshv, kvm, "ns", "that of kvm", mshv / kvm,
+              "<= 1.5x", mshv / kvm <= 1.5)
+    for kind, label in (("pio", "PIO"), ("mmio", "MMIO")):
+        kvm, mshv = (median_of(results, f"{kind}_ns") for results in rounds)
+        bench.row(f"mshv: {label} exit on the emulator", mshv, kvm, "ns", "kvm", mshv / kvm,
+                  note="the difference is the emulator's")
+
+
 def kicks(bench):
-    """(f) kick to stopped in process, beside plain threads that are signalled."""
+    """(f) kick to stopped in process, beside plain threads that are signalled; mshv on the emulator."""
     seconds = 0.6 if bench.quick else 3.0
-    for accelerator in ("kvm", "soft"):
+    for accelerator in ("kvm", "soft", "mshv"):
         for load in ("idle", "busy"):
             for vcpus in (1, 2, 8, 64):
                 name = f"kick to stopped, {accelerator}, {vcpus} {load}"
-                if accelerator == "kvm" and not bench.kvm:
+                if accelerator != "soft" and not bench.kvm:
                     bench.skipped(name, NO_KVM)
                     continue
                 guarded(bench, name, lambda: kick_rows(bench, name, accelerator, load, vcpus,
@@ -276,8 +298,9 @@ def kicks(bench):
 
 
 def kick_rows(bench, name, accelerator, load, vcpus, seconds):
-    result = bench.tool("kick_latency", accelerator, bench.firmware[load], vcpus, seconds,
-                        "idle" if load == "idle" else "busy")
+    tool = bench.emulated if accelerator == "mshv" else bench.tool
+    result = tool("kick_latency", accelerator, bench.firmware[load], vcpus, seconds,
+                  "idle" if load == "idle" else "busy")
     note = f"{result['count']} stops" + (f", {result['rekicks']} re-kicks"
                                          if result["rekicks"] else "")
     for key, label in (("median_us", "median"), ("p999_us", "p99.9")):
@@ -316,7 +339,7 @@ def set_running(vm, running):
 
 
 FIGURES = [("start and quit", life), ("QMP round trips", round_trips),
-           ("memory", idle_memory), ("exits", exits), ("stop through QMP", stop_round_trips),
+           ("memory", idle_memory), ("exits", exits), ("mshv exits", mshv_exits), ("stop through QMP", stop_round_trips),
            ("kicks", kicks)]
 
 
