@@ -29,15 +29,12 @@ bool has_sync_regs(Partition& partition) {
 int Vp::create(std::shared_ptr<Partition> partition, uint32_t index) {
     install_own_signal();
     KvmVcpu vcpu;
-    long result = partition->kvm().create_vcpu(index, vcpu);
-    if (result == 0) {
-        result = reset_vcpu(*partition, index, vcpu);
-        if (result < 0) {
-            partition->kvm().keep_vcpu(index, std::move(vcpu));
-        }
+    if (const long error = partition->kvm().create_vcpu(index, vcpu); error < 0) {
+        return static_cast<int>(error);
     }
-    if (result < 0) {
-        return static_cast<int>(result);
+    if (const long error = reset_vcpu(*partition, index, vcpu); error < 0) {
+        partition->kvm().keep_vcpu(index, std::move(vcpu));
+        return static_cast<int>(error);
     }
     auto vp = std::make_shared<Vp>(partition, index, std::move(vcpu));
     partition->add_vp(index, vp);
