@@ -187,6 +187,7 @@ TEST_F(AbiRunSignalTest, WhatGetsAProcessorOutIsNotSeenByTheProgram) {
     });
     wait_until_running();
     std::vector<std::thread> others;
+    others.reserve(3);
     for (int i = 0; i < 3; ++i) {
         others.emplace_back([this] {
             for (int n = 0; n < 300; ++n) {
