@@ -141,8 +141,8 @@ uint32_t& output_of(kvm_cpuid_entry2& entry, Output output) {
     return entry.edx;
 }
 
-template <size_t kSize>
-uint64_t read_bank(const CpuidEntries& entries, const Feature (&features)[kSize]) {
+template <size_t Size>
+uint64_t read_bank(const CpuidEntries& entries, const Feature (&features)[Size]) {
     uint64_t bank = 0;
     for (const Feature& feature : features) {
         const kvm_cpuid_entry2* entry = find_leaf(entries, feature.leaf, feature.subleaf);
@@ -156,8 +156,8 @@ uint64_t read_bank(const CpuidEntries& entries, const Feature (&features)[kSize]
     return bank;
 }
 
-template <size_t kSize>
-void clear_bank(CpuidEntries& entries, const Feature (&features)[kSize], uint64_t disabled) {
+template <size_t Size>
+void clear_bank(CpuidEntries& entries, const Feature (&features)[Size], uint64_t disabled) {
     for (const Feature& feature : features) {
         kvm_cpuid_entry2* entry = find_leaf(entries, feature.leaf, feature.subleaf);
         if (entry != nullptr && (disabled >> feature.number & 1) != 0) {

@@ -94,8 +94,9 @@ long kvm_ioctl(int fd, unsigned long request, unsigned long argument) {
 }
 
 const KvmHost* kvm_host(long& error) {
-    static std::mutex mutex;
-    static KvmHost host;
+    // Never destroyed: other threads may be at it when the process exits.
+    static auto& mutex = *new std::mutex;
+    static auto& host = *new KvmHost;
     static bool known = false;
     const std::lock_guard lock(mutex);
     error = 0;

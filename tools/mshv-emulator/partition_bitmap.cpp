@@ -1,8 +1,8 @@
 /// GET_GPAP_ACCESS_BITMAP.
 #include <algorithm>
 #include <cerrno>
+#include <cinttypes>
 #include <limits>
-#include <new>
 
 #include "tools/mshv-emulator/hypercalls.h"
 #include "tools/mshv-emulator/log.h"
@@ -73,9 +73,8 @@ long Partition::get_access_bitmap(unsigned long argument) {
         add_states(bitmap, page, states, done, request.type);
         page += done;
         if (status != mshv::HvStatus::kSuccess) {
-            log_line("GET_GPAP_ACCESS_BITMAP: status 0x%x at page 0x%llx",
-                     static_cast<unsigned>(status),
-                     static_cast<unsigned long long>(request.first_gpa_page + page));
+            log_line("GET_GPAP_ACCESS_BITMAP: status 0x%x after 0x%" PRIx64 " pages",
+                     static_cast<unsigned>(status), page);
             return status_to_errno(status);
         }
     }

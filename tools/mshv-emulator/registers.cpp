@@ -172,15 +172,14 @@ kvm_dtable to_kvm_table(const mshv::Table& table) {
     return result;
 }
 
-uint64_t& gpr(kvm_regs& regs, unsigned index) {
+__u64& gpr(kvm_regs& regs, unsigned index) {
     // KVM has RSI, RDI, RSP, RBP behind RDX; instructions number RCX, RDX, RBX, RSP, RBP, RSI, RDI.
     static constexpr __u64 kvm_regs::*kOrder[16] = {
         &kvm_regs::rax, &kvm_regs::rcx, &kvm_regs::rdx, &kvm_regs::rbx,
         &kvm_regs::rsp, &kvm_regs::rbp, &kvm_regs::rsi, &kvm_regs::rdi,
         &kvm_regs::r8,  &kvm_regs::r9,  &kvm_regs::r10, &kvm_regs::r11,
         &kvm_regs::r12, &kvm_regs::r13, &kvm_regs::r14, &kvm_regs::r15};
-    static_assert(sizeof(__u64) == sizeof(uint64_t));
-    return reinterpret_cast<uint64_t&>(regs.*kOrder[index & 15]);
+    return regs.*kOrder[index & 15];
 }
 
 // ---- What KVM has in one structure -------------------------------------------------------------

@@ -22,7 +22,7 @@ mshv::Table to_table(const kvm_dtable& table);
 kvm_dtable to_kvm_table(const mshv::Table& table);
 
 /// The general-purpose register of that number in instructions (0 RAX, 1 RCX, ... 15 R15).
-uint64_t& gpr(kvm_regs& regs, unsigned number);
+__u64& gpr(kvm_regs& regs, unsigned number);
 
 /// One list hypercall's worth of registers: what KVM has in one structure is read and written once.
 /// Used inside Vp::with_kvm, on one thread.

@@ -75,8 +75,8 @@ constexpr MsrRow kHypervisorMsrs[] = {
     {0xb0000, 0x400000b0, 8},   // STIMERn_CONFIG, STIMERn_COUNT
 };
 
-template <size_t kSize>
-std::optional<uint32_t> find_msr(const MsrRow (&rows)[kSize], uint32_t name) {
+template <size_t Size>
+std::optional<uint32_t> find_msr(const MsrRow (&rows)[Size], uint32_t name) {
     for (const MsrRow& row : rows) {
         if (name >= row.name && name - row.name < row.count) {
             return row.msr + (name - row.name) * row.step;
