@@ -5,8 +5,10 @@
 #include <sys/syscall.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <memory>
 
 #include "tools/mshv-emulator/trap.h"
 
@@ -95,25 +97,22 @@ long kvm_ioctl(int fd, unsigned long request, unsigned long argument) {
 
 const KvmHost* kvm_host(long& error) {
     // Never destroyed: other threads may be at it when the process exits.
-    static auto& mutex = *new std::mutex;
-    static auto& host = *new KvmHost;
-    static bool known = false;
-    const std::lock_guard lock(mutex);
+    static std::atomic<const KvmHost*> known{nullptr};
     error = 0;
-    if (!known) {
-        const Descriptor kvm = open_kvm(error);
-        if (!kvm) {
-            return nullptr;
-        }
-        KvmHost fresh;
-        error = read_host(kvm.get(), fresh);
-        if (error < 0) {
-            return nullptr;
-        }
-        host = std::move(fresh);
-        known = true;
+    if (const KvmHost* host = known.load()) {
+        return host;
     }
-    return &host;
+    const Descriptor kvm = open_kvm(error);
+    if (!kvm) {
+        return nullptr;
+    }
+    auto fresh = std::make_unique<KvmHost>();
+    error = read_host(kvm.get(), *fresh);
+    if (error < 0) {
+        return nullptr;
+    }
+    const KvmHost* expected = nullptr;
+    return known.compare_exchange_strong(expected, fresh.get()) ? fresh.release() : expected;
 }
 
 // ---- KvmVcpu -----------------------------------------------------------------------------------
