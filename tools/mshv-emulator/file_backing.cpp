@@ -119,7 +119,6 @@ FileBacking::~FileBacking() {
     if (object_->pages_ != nullptr) {
         raw_syscall(SYS_munmap, reinterpret_cast<long>(object_->pages_),
                     static_cast<long>(object_->page_count_ * kPageSize));
-        object_->pages_ = nullptr;
     }
 }
 
