@@ -24,22 +24,24 @@ IS_QEMU = "qemu" in os.path.basename(BINARY)
 SEABIOS = "/usr/share/seabios/bios.bin"
 
 
-def _kvm_usable():
+def _usable(device):
     try:
-        os.close(os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC))
+        os.close(os.open(device, os.O_RDWR | os.O_CLOEXEC))
     except OSError:
         return False
     return True
 
 
-KVM = _kvm_usable()
-ACCELS = ["soft", "kvm"]
+KVM = _usable("/dev/kvm")
+# On a Hyper-V root partition, or when the whole test runs on the emulator: mshv-emulator python3 TEST mshv
+MSHV = _usable("/dev/mshv")
+ACCELS = ["soft", "kvm", *(["mshv"] if MSHV else [])]
 
 
 def need(accel):
     """Skips the running test where the accelerator is not there."""
-    if accel == "kvm" and not KVM:
-        tap.skip("/dev/kvm cannot be opened")
+    if (accel == "kvm" and not KVM) or (accel == "mshv" and not MSHV):
+        tap.skip(f"/dev/{accel} cannot be opened")
 
 
 def halcyond_only():
