@@ -34,6 +34,7 @@ class FileTable {
 public:
     static FileTable& instance() {
         // Never destroyed: its thread goes on while the process exits.
+        // NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables)
         static FileTable& table = *new FileTable;
         return table;
     }

@@ -33,8 +33,8 @@ constexpr std::array<FaultName, 14> kFaultNames = {{
 }};
 
 /// Sets `to` to the value that `text` names.
-template <typename T, size_t kCount>
-bool choose(std::string_view text, const std::array<std::pair<std::string_view, T>, kCount>& from,
+template <typename T, size_t Count>
+bool choose(std::string_view text, const std::array<std::pair<std::string_view, T>, Count>& from,
             T& to) {
     for (const auto& [name, value] : from) {
         if (name == text) {

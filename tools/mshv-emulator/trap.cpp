@@ -61,8 +61,10 @@ halcyon_restore:
 )");
 extern "C" {
 long halcyon_raw_syscall(long number, long a, long b, long c, long d, long e, long f);
+// NOLINTBEGIN(readability-identifier-naming): labels of the assembly above
 extern const char halcyon_raw_syscall_trap[];
 extern const char halcyon_raw_syscall_end[];
+// NOLINTEND(readability-identifier-naming)
 void halcyon_restore();
 }
 
