@@ -120,23 +120,29 @@ Result<RegisterValue> VpRegisters::get(RegisterName name) {
     return value;
 }
 
-Result<void> VpRegisters::set(std::span<const RegisterAssociation> registers) {
+HypercallOutcome VpRegisters::try_set(std::span<const RegisterAssociation> registers) {
     const VpRegistersInput header = header_for(vp_index_);
     const HypercallPort::List list{.header = std::as_bytes(std::span(&header, 1)),
                                    .input = std::as_bytes(registers),
                                    .input_element = sizeof(RegisterAssociation)};
-    return port_.try_call(HypercallCode::kSetVpRegisters, list)
-        .to_result(HypercallCode::kSetVpRegisters);
+    return port_.try_call(HypercallCode::kSetVpRegisters, list);
+}
+
+Result<void> VpRegisters::set(std::span<const RegisterAssociation> registers) {
+    return try_set(registers).to_result(HypercallCode::kSetVpRegisters);
 }
 
 void VpRegisters::set_available(std::span<const RegisterAssociation> registers) {
-    if (set(registers)) {
-        return;
-    }
-    // One that is not there fails the list. Which one it was is not worth trusting: each for
-    // itself, and a failure is one that is not there.
-    for (const RegisterAssociation& one : registers) {
-        (void)set(std::span(&one, 1));
+    while (!registers.empty()) {
+        const HypercallOutcome outcome = try_set(registers);
+        if (outcome.ok()) {
+            return;
+        }
+        // The first that was not done is the one that is not there; but should the count be wrong,
+        // it is set here, and nothing is left out.
+        const size_t at = std::min(outcome.done, registers.size() - 1);
+        (void)try_set(registers.subspan(at, 1));
+        registers = registers.subspan(at + 1);
     }
 }
 

@@ -40,7 +40,7 @@ public:
         return set(std::span(registers.begin(), registers.size()));
     }
     /// Those of the list that this hypervisor has for this guest; the others are passed over. One
-    /// call if it has all.
+    /// call, and two for each that it does not have.
     void set_available(std::span<const RegisterAssociation> registers);
 
     [[nodiscard]] HypercallPort& port() { return port_; }
@@ -48,6 +48,8 @@ public:
     [[nodiscard]] uint32_t vp_index() const { return vp_index_; }
 
 private:
+    HypercallOutcome try_set(std::span<const RegisterAssociation> registers);
+
     HypercallPort port_;
     const uint32_t vp_index_;
 };

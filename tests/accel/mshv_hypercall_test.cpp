@@ -152,6 +152,21 @@ TEST_F(MshvHypercall, OfAvailableRegistersTheOthersArePassedOver) {
     EXPECT_EQ(driver.reg(gpr(3)).low, 4u);
 }
 
+TEST_F(MshvHypercall, EachRegisterThatIsNotAvailableIsTwoCalls) {
+    driver.missing_registers = {gpr(1), gpr(3)};
+    registers().set_available(four());
+    EXPECT_EQ(driver.take_calls(kSet), 4u);
+    EXPECT_EQ(driver.reg(gpr(2)).low, 3u);
+}
+
+TEST_F(MshvHypercall, ARefusalThatDoesNotSayWhereLeavesNothingOut) {
+    driver.faults = {{kSet, EINVAL, HvStatus::kInvalidParameter, 0}};
+    registers().set_available(four());
+    for (unsigned i = 0; i < 4; ++i) {
+        EXPECT_EQ(driver.reg(gpr(i)).low, i + 1);
+    }
+}
+
 TEST_F(MshvHypercall, AllAvailableRegistersAreOneCall) {
     registers().set_available(four());
     EXPECT_EQ(driver.take_calls(kSet), 1u);
