@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "accel/vcpu_counters.h"
@@ -78,6 +79,12 @@ struct VcpuRegisters {
     friend bool operator==(const VcpuRegisters&, const VcpuRegisters&) = default;
 };
 
+/// What CPUID gives for one leaf.
+struct CpuidLeaf {
+    uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
+    friend bool operator==(const CpuidLeaf&, const CpuidLeaf&) = default;
+};
+
 /// The state after RESET (Intel SDM 3A table 9-1): real mode, CS:IP = F000:FFF0 with base
 /// FFFF0000h.
 [[nodiscard]] VcpuRegisters reset_registers();
@@ -117,6 +124,14 @@ public:
 
     /// What this vCPU has been doing; null when the backend does not count. Any thread.
     [[nodiscard]] virtual const VcpuCounters* counters() const { return nullptr; }
+
+    /// What CPUID shows the guest, zeroes for a leaf that is not there; nothing when the backend
+    /// cannot tell. Main thread, whether the vCPU runs or not.
+    [[nodiscard]] virtual std::optional<CpuidLeaf> cpuid(uint32_t leaf, uint32_t subleaf) const {
+        static_cast<void>(leaf);
+        static_cast<void>(subleaf);
+        return std::nullopt;
+    }
 
     /// Register access: vCPU's thread outside `run`, or any one thread while the vCPU's thread is
     /// parked. Whether the vCPU is halted or waits for a start-up IPI is not part of it, and stays.

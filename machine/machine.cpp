@@ -113,6 +113,13 @@ std::vector<VcpuInfo> Machine::vcpus() {
     return infos;
 }
 
+std::optional<CpuidLeaf> Machine::cpuid(uint32_t leaf, uint32_t subleaf) const {
+    if (ended_ || vcpus_.threads().empty()) {
+        return std::nullopt;
+    }
+    return vcpus_.threads().front()->vcpu().cpuid(leaf, subleaf);
+}
+
 Result<void> Machine::inject_nmi() {
     if (ended_) {
         return Error("the machine has ended", ErrorCode::kNotActive);

@@ -140,8 +140,8 @@ void SoftCpu::move_debug(bool to_debug) {
     }
 }
 
-/// CPUID (Intel SDM 2A): a family 6 processor with what this one can do, and a hypervisor leaf.
-void SoftCpu::identify() {
+/// Intel SDM 2A, CPUID: a family 6 processor with what this one can do, and a hypervisor leaf.
+CpuidLeaf SoftCpu::cpuid(uint32_t leaf, uint8_t apic_id, bool apic_visible) {
     constexpr uint32_t kSignature = 0x680;
     constexpr uint32_t kTimeStamp = 1U << 4;
     constexpr uint32_t kModelRegisters = 1U << 5;
@@ -152,40 +152,36 @@ void SoftCpu::identify() {
     constexpr uint32_t kCacheFlush = 1U << 19;
     constexpr uint32_t kHypervisor = 1U << 31;
     constexpr uint32_t kHypervisorLeaf = 0x40000000;
-    uint32_t a = 0;
-    uint32_t b = 0;
-    uint32_t c = 0;
-    uint32_t d = 0;
-    switch (gpr(0)) {
+    // "HalcyonSoft "; the order of the two leaves' registers differs.
+    constexpr uint32_t kHalc = 0x636c6148;
+    constexpr uint32_t kYonS = 0x536e6f79;
+    constexpr uint32_t kOft = 0x2074666f;
+    switch (leaf) {
         case 0:
-            a = 1;
-            [[fallthrough]];
-        case kHypervisorLeaf:  // "HalcyonSoft "; the order of the leaves' registers differs
-            a = gpr(0) == 0 ? 1 : kHypervisorLeaf;
-            b = 0x636c6148;                      // "Halc"
-            (gpr(0) == 0 ? d : c) = 0x536e6f79;  // "yonS"
-            (gpr(0) == 0 ? c : d) = 0x2074666f;  // "oft "
-            break;
+            return {.eax = 1, .ebx = kHalc, .ecx = kOft, .edx = kYonS};
+        case kHypervisorLeaf:
+            return {.eax = kHypervisorLeaf, .ebx = kHalc, .ecx = kYonS, .edx = kOft};
         case 1:
-            a = kSignature;
-            b = static_cast<uint32_t>(host_.apic_id()) << 24 | 1U << 16 | 8U << 8;
-            c = kHypervisor;
-            d = kTimeStamp | kModelRegisters | kCompareExchange8 | kRangeRegisters |
-                kConditionalMove | kCacheFlush | (host_.apic_visible() ? kLocalApic : 0);
-            break;
+            return {.eax = kSignature,
+                    .ebx = static_cast<uint32_t>(apic_id) << 24 | 1U << 16 | 8U << 8,
+                    .ecx = kHypervisor,
+                    .edx = kTimeStamp | kModelRegisters | kCompareExchange8 | kRangeRegisters |
+                           kConditionalMove | kCacheFlush | (apic_visible ? kLocalApic : 0)};
         case 0x80000000:
-            a = 0x80000008;
-            break;
+            return {.eax = 0x80000008};
         case 0x80000008:
-            a = 32U << 8 | 32;  // linear and physical address bits
-            break;
+            return {.eax = 32U << 8 | 32};  // linear and physical address bits
         default:
-            break;
+            return {};
     }
-    gpr(0) = a;
-    gpr(3) = b;
-    gpr(1) = c;
-    gpr(2) = d;
+}
+
+void SoftCpu::identify() {
+    const CpuidLeaf leaf = cpuid(gpr(0), host_.apic_id(), host_.apic_visible());
+    gpr(0) = leaf.eax;
+    gpr(3) = leaf.ebx;
+    gpr(1) = leaf.ecx;
+    gpr(2) = leaf.edx;
 }
 
 void SoftCpu::model_register(bool write) {

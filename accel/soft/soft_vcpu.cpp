@@ -273,6 +273,10 @@ void SoftVcpu::set_lint0(bool level) {
     }
 }
 
+std::optional<CpuidLeaf> SoftVcpu::cpuid(uint32_t leaf, uint32_t) const {
+    return SoftCpu::cpuid(leaf, static_cast<uint8_t>(index_.value()), partition_.has_local_apics());
+}
+
 Result<VcpuRegisters> SoftVcpu::registers() {
     const Lock lock = partition_.token().lock();
     return cpu_->registers();

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """What clients can ask of the machine: its parts, its memory, what it could have and does not."""
 
+import shutil
+
 import guests
 import tap
-from fixtures import BINARY, IS_QEMU, halcyond_only, start
+from fixtures import ACCELS, BINARY, IS_QEMU, halcyond_only, start
 from qmp_client import Daemon
 
 
@@ -136,6 +138,82 @@ def _(words):
 def _():
     tap.equal(error_of(start_paused(), "query-command-line-options", option="foo"),
               {"class": "GenericError", "desc": "invalid option name: foo"}, "error")
+
+
+@tap.test("query-cpu-definitions: host and max, which fit every host")
+def _():
+    found = {info["name"]: info for info in start_paused().command("query-cpu-definitions")}
+    for name in ("host", "max"):
+        unavailable = ["kvm"] if IS_QEMU and name == "host" else []
+        tap.equal(found[name], {"name": name, "typename": f"{name}-x86_64-cpu", "static": False,
+                                "migration-safe": False, "deprecated": False,
+                                "unavailable-features": unavailable}, name)
+    halcyond_only()
+    tap.equal(sorted(found), ["host", "max"], "names")
+
+
+@tap.test("query-cpu-model-expansion tells what CPUID shows", each=ACCELS)
+def _(accel):
+    client = start_paused("-cpu", "max", accel=accel)
+    model = client.command("query-cpu-model-expansion", type="full",
+                           model={"name": "max"})["model"]
+    tap.equal(model["name"], "max", "name")
+    props = model["props"]
+    for name in ("tsc", "cx8", "apic", "cmov", "hypervisor"):
+        tap.equal(props[name], True, name)
+    tap.equal([type(props[name]) for name in ("vendor", "model-id", "family", "avx", "xlevel")],
+              [str, str, int, bool, int], "types")
+    tap.equal(props["lm"], accel == "kvm" or IS_QEMU, "long mode")
+
+
+@tap.test("on KVM, host means the same here and in QEMU")
+def _():
+    halcyond_only()
+    qemu = shutil.which("qemu-system-x86_64")
+    if qemu is None:
+        tap.skip("there is no QEMU")
+    ask = {"type": "full", "model": {"name": "host"}}
+    ours = start_paused(accel="kvm").execute("query-cpu-model-expansion", ask)["return"]
+    daemon = Daemon(qemu, "-accel", "kvm", "-cpu", "host", "-nodefaults", "-display", "none", "-S")
+    tap.cleanup(daemon.kill)
+    theirs = daemon.connect().execute("query-cpu-model-expansion", ask)["return"]["model"]["props"]
+    ours = ours["model"]["props"]
+    tap.equal([name for name in ours if name not in theirs], [], "names that QEMU lacks")
+    different = {name: (ours[name], theirs[name]) for name in ours if ours[name] != theirs[name]}
+    tap.diagnose(f"ours, theirs: {different}")
+    tap.equal([different.get(name) for name in ("vendor", "family", "model", "stepping", "lm",
+                                                "nx", "sse2", "avx", "avx2", "cx16", "pae")],
+              [None] * 11, "different values")
+
+
+@tap.test("query-cpu-model-expansion refuses what QEMU refuses, in its words", each=[
+    ("model", ({"name": "foo"}, "CPU model 'foo' not found")),
+    ("property", ({"name": "max", "props": {"foo": True}},
+                  "Property 'max-x86_64-cpu.foo' not found")),
+    ("type", ({"name": "max", "props": {"avx": 7}},
+              "Invalid parameter type for 'avx', expected: boolean"))])
+def _(case):
+    model, text = case
+    tap.equal(error_of(start_paused(), "query-cpu-model-expansion", type="full", model=model),
+              {"class": "GenericError", "desc": text}, "error")
+
+
+@tap.test("query-cpu-model-expansion: properties cannot be other than they are")
+def _():
+    halcyond_only()
+    client = start_paused()
+    same = {"name": "host", "props": {"tsc": True, "vendor": "HalcyonSoft "}}
+    tap.equal("return" in client.execute("query-cpu-model-expansion",
+                                         {"type": "full", "model": same}), True, "as they are")
+    for kind, model, text in (
+            ("full", {"name": "host", "props": {"avx": True}},
+             "Property 'host-x86_64-cpu.avx' cannot be changed: -cpu takes no properties"),
+            ("static", {"name": "host"}, "The requested expansion type is not supported")):
+        tap.equal(error_of(client, "query-cpu-model-expansion", type=kind, model=model),
+                  {"class": "GenericError", "desc": text}, "error")
+    tap.equal("error" in start_none().execute("query-cpu-model-expansion",
+                                              {"type": "full", "model": {"name": "host"}}), True,
+              "a machine without CPUs")
 
 
 @tap.test("before machine initialisation the same may be asked as of QEMU",
