@@ -81,6 +81,8 @@ private:
     End handle_msr(const mshv::MsrIntercept& message);
     End handle_cpuid(const mshv::CpuidIntercept& message);
     End handle_exception(const mshv::ExceptionIntercept& message);
+    End handle_unsupported(const mshv::UnsupportedFeature& message);
+    End fault_of_short_message();
     /// The message's payload; null if the driver gave fewer bytes.
     template <typename Payload>
     [[nodiscard]] const Payload* payload() const {

@@ -51,8 +51,7 @@ MshvVcpu::End MshvVcpu::handle_message() {
             halts_in_a_row_ = 0;
             return handle_rare_message();
     }
-    return fault("a message of type " + describe(message_.type) + " with only " +
-                 std::to_string(message_.payload_size) + " bytes");
+    return fault_of_short_message();
 }
 
 MshvVcpu::End MshvVcpu::handle_rare_message() {
@@ -101,9 +100,7 @@ MshvVcpu::End MshvVcpu::handle_rare_message() {
         case MessageType::kUnsupportedFeature:
             counters_.other_exits.increment();
             if (const auto* message = payload<UnsupportedFeature>()) {
-                return fault("the guest used a feature that the hypervisor does not have: code " +
-                             std::to_string(message->code) + ", parameter " +
-                             std::to_string(message->parameter));
+                return handle_unsupported(*message);
             }
             break;
         default:
@@ -113,6 +110,15 @@ MshvVcpu::End MshvVcpu::handle_rare_message() {
             return fault("a message of type " + describe(message_.type) +
                          ", which was not asked for");
     }
+    return fault_of_short_message();
+}
+
+MshvVcpu::End MshvVcpu::handle_unsupported(const UnsupportedFeature& message) {
+    return fault("the guest used a feature that the hypervisor does not have: code " +
+                 std::to_string(message.code) + ", parameter " + std::to_string(message.parameter));
+}
+
+MshvVcpu::End MshvVcpu::fault_of_short_message() {
     return fault("a message of type " + describe(message_.type) + " with only " +
                  std::to_string(message_.payload_size) + " bytes");
 }
