@@ -207,9 +207,9 @@ def sets_clock(year):
     """Sets the real-time clock's year, and again and again; prints C after the first time."""
 
     def build(code):
-        code.out_imm(0x70, 0x09).out_imm(0x71, int(str(year % 100), 16)).print("C")
-        code.label("l").out_imm(0x71, int(str((year + 1) % 100), 16))
-        code.out_imm(0x71, int(str(year % 100), 16)).short(0xEB, "l")
+        two_digits = int(str(year % 100), 16)
+        code.out_imm(0x70, 0x09).out_imm(0x71, two_digits).print("C")
+        code.label("l").out_imm(0x71, two_digits).short(0xEB, "l")
 
     return _single(build)
 
