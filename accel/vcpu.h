@@ -80,9 +80,9 @@ struct VcpuRegisters {
 };
 
 /// What CPUID gives for one leaf.
-struct CpuidLeaf {
+struct CpuidRegisters {
     uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
-    friend bool operator==(const CpuidLeaf&, const CpuidLeaf&) = default;
+    friend bool operator==(const CpuidRegisters&, const CpuidRegisters&) = default;
 };
 
 /// The state after RESET (Intel SDM 3A table 9-1): real mode, CS:IP = F000:FFF0 with base
@@ -127,7 +127,8 @@ public:
 
     /// What CPUID shows the guest, zeroes for a leaf that is not there; nothing when the backend
     /// cannot tell. Main thread, whether the vCPU runs or not.
-    [[nodiscard]] virtual std::optional<CpuidLeaf> cpuid(uint32_t leaf, uint32_t subleaf) const {
+    [[nodiscard]] virtual std::optional<CpuidRegisters> cpuid(uint32_t leaf,
+                                                              uint32_t subleaf) const {
         static_cast<void>(leaf);
         static_cast<void>(subleaf);
         return std::nullopt;

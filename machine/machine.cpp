@@ -113,7 +113,7 @@ std::vector<VcpuInfo> Machine::vcpus() {
     return infos;
 }
 
-std::optional<CpuidLeaf> Machine::cpuid(uint32_t leaf, uint32_t subleaf) const {
+std::optional<CpuidRegisters> Machine::cpuid(uint32_t leaf, uint32_t subleaf) const {
     if (ended_ || vcpus_.threads().empty()) {
         return std::nullopt;
     }

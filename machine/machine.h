@@ -138,7 +138,7 @@ public:
     /// The PCI bus; null for board "none" and once the machine has ended.
     [[nodiscard]] const PciBus* pci_bus() const { return board_ ? board_->pci_bus() : nullptr; }
     /// What CPUID shows vCPU 0; nothing when there is none, or its backend cannot tell.
-    [[nodiscard]] std::optional<CpuidLeaf> cpuid(uint32_t leaf, uint32_t subleaf) const;
+    [[nodiscard]] std::optional<CpuidRegisters> cpuid(uint32_t leaf, uint32_t subleaf) const;
     /// Delivers a non-maskable interrupt to every vCPU (inject-nmi). Fails once the machine has
     /// ended.
     Result<void> inject_nmi();

@@ -330,14 +330,14 @@ RunOutcome KvmVcpu::fault(const std::string& what) {
 
 // ---- registers ----
 
-std::optional<CpuidLeaf> KvmVcpu::cpuid(uint32_t leaf, uint32_t subleaf) const {
+std::optional<CpuidRegisters> KvmVcpu::cpuid(uint32_t leaf, uint32_t subleaf) const {
     for (const kvm_cpuid_entry2& entry : partition_.cpuid_of(index_)) {
         const bool indexed = (entry.flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) != 0;
         if (entry.function == leaf && (!indexed || entry.index == subleaf)) {
-            return CpuidLeaf{entry.eax, entry.ebx, entry.ecx, entry.edx};
+            return CpuidRegisters{entry.eax, entry.ebx, entry.ecx, entry.edx};
         }
     }
-    return CpuidLeaf();
+    return CpuidRegisters();
 }
 
 Result<VcpuRegisters> KvmVcpu::registers() {

@@ -81,7 +81,10 @@ Result<void> MshvVcpu::set_up_cpuid() {
 long MshvVcpu::enter() {
     counters_.entries.increment();
     entry_generation_ = partition_.memory().generation();
-    return partition_.driver().run_vp(fd_.get(), message_, kick_.word());
+    counters_.guest_time.enter();
+    const long result = partition_.driver().run_vp(fd_.get(), message_, kick_.word());
+    counters_.guest_time.leave();
+    return result;
 }
 
 RunOutcome MshvVcpu::run() {

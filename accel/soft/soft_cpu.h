@@ -90,7 +90,7 @@ public:
     void start_up(uint8_t vector);
     [[nodiscard]] VcpuRegisters registers() const;
     /// A leaf of CPUID on a processor with this initial APIC id.
-    [[nodiscard]] static CpuidLeaf cpuid(uint32_t leaf, uint8_t apic_id, bool apic_visible);
+    [[nodiscard]] static CpuidRegisters cpuid(uint32_t leaf, uint8_t apic_id, bool apic_visible);
     /// Whether `registers` is a state that this processor can be in.
     [[nodiscard]] static bool can_run(const VcpuRegisters& registers);
     /// Only what it can run.

@@ -141,7 +141,7 @@ void SoftCpu::move_debug(bool to_debug) {
 }
 
 /// Intel SDM 2A, CPUID: a family 6 processor with what this one can do, and a hypervisor leaf.
-CpuidLeaf SoftCpu::cpuid(uint32_t leaf, uint8_t apic_id, bool apic_visible) {
+CpuidRegisters SoftCpu::cpuid(uint32_t leaf, uint8_t apic_id, bool apic_visible) {
     constexpr uint32_t kSignature = 0x680;
     constexpr uint32_t kTimeStamp = 1U << 4;
     constexpr uint32_t kModelRegisters = 1U << 5;
@@ -177,7 +177,7 @@ CpuidLeaf SoftCpu::cpuid(uint32_t leaf, uint8_t apic_id, bool apic_visible) {
 }
 
 void SoftCpu::identify() {
-    const CpuidLeaf leaf = cpuid(gpr(0), host_.apic_id(), host_.apic_visible());
+    const CpuidRegisters leaf = cpuid(gpr(0), host_.apic_id(), host_.apic_visible());
     gpr(0) = leaf.eax;
     gpr(3) = leaf.ebx;
     gpr(1) = leaf.ecx;

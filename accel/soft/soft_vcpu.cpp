@@ -273,7 +273,7 @@ void SoftVcpu::set_lint0(bool level) {
     }
 }
 
-std::optional<CpuidLeaf> SoftVcpu::cpuid(uint32_t leaf, uint32_t) const {
+std::optional<CpuidRegisters> SoftVcpu::cpuid(uint32_t leaf, uint32_t) const {
     return SoftCpu::cpuid(leaf, static_cast<uint8_t>(index_.value()), partition_.has_local_apics());
 }
 

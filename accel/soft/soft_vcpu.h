@@ -33,7 +33,8 @@ public:
     void kick() override;
     void clear_stop() override;
     [[nodiscard]] const VcpuCounters* counters() const override { return &counters_; }
-    [[nodiscard]] std::optional<CpuidLeaf> cpuid(uint32_t leaf, uint32_t subleaf) const override;
+    [[nodiscard]] std::optional<CpuidRegisters> cpuid(uint32_t leaf,
+                                                      uint32_t subleaf) const override;
     Result<VcpuRegisters> registers() override;
     Result<void> set_registers(const VcpuRegisters& registers) override;
     Result<void> reset() override;

@@ -13,40 +13,40 @@ namespace {
 struct FeatureWord {
     uint32_t leaf;
     uint32_t subleaf;
-    uint32_t CpuidLeaf::*word;
+    uint32_t CpuidRegisters::*word;
     std::string_view names;
 };
 
 constexpr FeatureWord kFeatureWords[] = {
-    {1, 0, &CpuidLeaf::edx,
+    {1, 0, &CpuidRegisters::edx,
      "fpu vme de pse tsc msr pae mce cx8 apic - sep mtrr pge mca cmov pat pse36 pn clflush - ds "
      "acpi mmx fxsr sse sse2 ss ht tm ia64 pbe"},
-    {1, 0, &CpuidLeaf::ecx,
+    {1, 0, &CpuidRegisters::ecx,
      "pni pclmulqdq dtes64 monitor ds-cpl vmx smx est tm2 ssse3 cid - fma cx16 xtpr pdcm - pcid "
      "dca sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave - avx f16c rdrand hypervisor"},
-    {6, 0, &CpuidLeaf::eax, "- - arat"},
-    {7, 0, &CpuidLeaf::ebx,
+    {6, 0, &CpuidRegisters::eax, "- - arat"},
+    {7, 0, &CpuidRegisters::ebx,
      "fsgsbase tsc-adjust sgx bmi1 hle avx2 - smep bmi2 erms invpcid rtm - - mpx - avx512f "
      "avx512dq rdseed adx smap avx512ifma pcommit clflushopt clwb intel-pt avx512pf avx512er "
      "avx512cd sha-ni avx512bw avx512vl"},
-    {7, 0, &CpuidLeaf::ecx,
+    {7, 0, &CpuidRegisters::ecx,
      "- avx512vbmi umip pku - waitpkg avx512vbmi2 - gfni vaes vpclmulqdq avx512vnni avx512bitalg - "
      "avx512-vpopcntdq - la57 - - - - - rdpid - bus-lock-detect cldemote - movdiri movdir64b - "
      "sgxlc pks"},
-    {7, 0, &CpuidLeaf::edx,
+    {7, 0, &CpuidRegisters::edx,
      "- - avx512-4vnniw avx512-4fmaps fsrm - - - avx512-vp2intersect - md-clear - - - serialize - "
      "tsx-ldtrk - - arch-lbr - - amx-bf16 avx512-fp16 amx-tile amx-int8 spec-ctrl stibp - "
      "arch-capabilities core-capability ssbd"},
-    {7, 1, &CpuidLeaf::eax, "- - - - avx-vnni avx512-bf16"},
-    {0xd, 1, &CpuidLeaf::eax, "xsaveopt xsavec xgetbv1 xsaves xfd"},
-    {0x80000001, 0, &CpuidLeaf::edx,
+    {7, 1, &CpuidRegisters::eax, "- - - - avx-vnni avx512-bf16"},
+    {0xd, 1, &CpuidRegisters::eax, "xsaveopt xsavec xgetbv1 xsaves xfd"},
+    {0x80000001, 0, &CpuidRegisters::edx,
      "- - - - - - - - - - - syscall - - - - - - - - nx - mmxext - - fxsr-opt pdpe1gb rdtscp - lm "
      "3dnowext 3dnow"},
-    {0x80000001, 0, &CpuidLeaf::ecx,
+    {0x80000001, 0, &CpuidRegisters::ecx,
      "lahf-lm cmp-legacy svm extapic cr8legacy abm sse4a misalignsse 3dnowprefetch osvw ibs xop "
      "skinit wdt - lwp fma4 tce - nodeid-msr - tbm topoext perfctr-core perfctr-nb"},
-    {0x80000007, 0, &CpuidLeaf::edx, "- - - - - - - - invtsc"},
-    {0x80000008, 0, &CpuidLeaf::ebx,
+    {0x80000007, 0, &CpuidRegisters::edx, "- - - - - - - - invtsc"},
+    {0x80000008, 0, &CpuidRegisters::ebx,
      "clzero - xsaveerptr - - - - - - wbnoinvd - - ibpb - ibrs amd-stibp - - - - - - - - amd-ssbd "
      "virt-ssbd amd-no-ssb"},
 };
@@ -77,12 +77,12 @@ void add_signature(Json& properties, uint32_t signature) {
 }  // namespace
 
 std::optional<Json> describe_cpu(const CpuidFunction& cpuid) {
-    const std::optional<CpuidLeaf> base = cpuid(0, 0);
+    const std::optional<CpuidRegisters> base = cpuid(0, 0);
     if (!base) {
         return std::nullopt;
     }
     const auto get = [&](uint32_t leaf, uint32_t subleaf) {
-        return cpuid(leaf, subleaf).value_or(CpuidLeaf());
+        return cpuid(leaf, subleaf).value_or(CpuidRegisters());
     };
     Json properties = Json::object();
     for (const FeatureWord& word : kFeatureWords) {
@@ -94,7 +94,7 @@ std::optional<Json> describe_cpu(const CpuidFunction& cpuid) {
             }
         }
     }
-    const CpuidLeaf extended = get(0x80000000, 0);
+    const CpuidRegisters extended = get(0x80000000, 0);
     properties["level"] = base->eax;
     properties["xlevel"] = extended.eax;
     std::string vendor;
@@ -102,7 +102,7 @@ std::optional<Json> describe_cpu(const CpuidFunction& cpuid) {
     properties["vendor"] = vendor;
     std::string model_id;
     for (uint32_t leaf = 0x80000002; leaf <= 0x80000004 && leaf <= extended.eax; ++leaf) {
-        const CpuidLeaf part = get(leaf, 0);
+        const CpuidRegisters part = get(leaf, 0);
         append_characters(model_id, {part.eax, part.ebx, part.ecx, part.edx});
     }
     properties["model-id"] = model_id;

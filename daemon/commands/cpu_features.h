@@ -11,7 +11,7 @@
 namespace halcyon {
 
 /// Gives a CPUID leaf; nothing when it cannot be told.
-using CpuidFunction = std::function<std::optional<CpuidLeaf>(uint32_t leaf, uint32_t subleaf)>;
+using CpuidFunction = std::function<std::optional<CpuidRegisters>(uint32_t leaf, uint32_t subleaf)>;
 
 /// The properties of a CPU as QEMU's CPU models have them: a boolean for each feature (Intel SDM 2A
 /// and AMD APM 3, "CPUID", in QEMU's spelling), then vendor, model-id (strings), family, model,

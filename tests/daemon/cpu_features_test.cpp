@@ -9,12 +9,12 @@ namespace halcyon {
 namespace {
 
 /// CPUID out of a table; zeroes elsewhere.
-using Leaves = std::map<std::pair<uint32_t, uint32_t>, CpuidLeaf>;
+using Leaves = std::map<std::pair<uint32_t, uint32_t>, CpuidRegisters>;
 
 Json describe(const Leaves& leaves) {
     const auto described = describe_cpu([&](uint32_t leaf, uint32_t subleaf) {
         const auto found = leaves.find({leaf, subleaf});
-        return std::optional(found == leaves.end() ? CpuidLeaf() : found->second);
+        return std::optional(found == leaves.end() ? CpuidRegisters() : found->second);
     });
     return described.value_or(Json());
 }
@@ -34,7 +34,7 @@ TEST(CpuFeatures, AreNamedByLeafRegisterAndBit) {
     struct Case {
         uint32_t leaf;
         uint32_t subleaf;
-        CpuidLeaf value;
+        CpuidRegisters value;
         const char* name;
     };
     // Intel SDM 2A, tables 3-8 to 3-11 of CPUID; AMD APM 3, appendix E.
