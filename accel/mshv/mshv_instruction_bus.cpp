@@ -25,6 +25,13 @@ constexpr uint32_t kFaultUser = 1U << 2;
 constexpr uint32_t kFaultReservedBits = 1U << 3;
 constexpr uint32_t kFaultFetch = 1U << 4;
 
+// RegisterName::kFpControlStatus (union hv_x64_fp_control_status_register): 16-31 the status word,
+// of which 11-13 are TOP; 32-39 the tags, a bit for each register that is in use.
+constexpr unsigned kFpTopShift = 16 + 11;
+constexpr uint64_t kFpTop = uint64_t{7} << kFpTopShift;
+constexpr uint64_t kFpTags = uint64_t{0xff} << 32;
+constexpr unsigned kFpRegisters = 8;
+
 /// The widest access of a bus.
 constexpr size_t kWidestAccess = 8;
 
@@ -212,6 +219,10 @@ std::optional<AccessFault> GuestAccess::check_write(uint64_t linear, size_t /*si
     return translate(linear, Kind::kWrite).fault;
 }
 
+std::optional<AccessFault> GuestAccess::check_read(uint64_t linear, size_t /*size*/) {
+    return translate(linear, Kind::kRead).fault;
+}
+
 // ---- the rest ----
 
 void GuestAccess::port_read(uint16_t port, std::span<std::byte> data) {
@@ -236,6 +247,53 @@ std::optional<AccessFault> GuestAccess::write_xmm(unsigned index,
     RegisterValue value;
     std::memcpy(&value, data.data(), sizeof(value));
     const auto set = vp_.set({assign(nth(RegisterName::kXmm0, index), value)});
+    return set ? std::nullopt : std::optional(failure(set.error().message()));
+}
+
+/// Makes the x87 unit what an MMX instruction leaves: TOP 0, all registers in use. The hypervisor
+/// numbers the registers from TOP, as FXSAVE does; MMX numbers them from 0.
+Result<void> GuestAccess::enter_mmx() {
+    std::array<RegisterName, kFpRegisters + 1> names;
+    std::array<RegisterValue, kFpRegisters + 1> values;
+    for (unsigned i = 0; i < kFpRegisters; ++i) {
+        names[i] = nth(RegisterName::kFpMmx0, i);
+    }
+    names[kFpRegisters] = RegisterName::kFpControlStatus;
+    TRY(vp_.get(names, values));
+    RegisterValue control = values[kFpRegisters];
+    const uint64_t top = (control.low & kFpTop) >> kFpTopShift;
+    if (top == 0 && (control.low & kFpTags) == kFpTags) {
+        return {};
+    }
+    control.low = (control.low & ~kFpTop) | kFpTags;
+    std::array<RegisterAssociation, kFpRegisters + 1> set;
+    for (unsigned i = 0; i < kFpRegisters; ++i) {
+        set[i] = assign(names[i], values[(i - top) % kFpRegisters]);
+    }
+    set[kFpRegisters] = assign(RegisterName::kFpControlStatus, control);
+    return vp_.set(set);
+}
+
+std::optional<AccessFault> GuestAccess::read_mmx(unsigned index, std::span<std::byte, 8> data) {
+    if (const auto entered = enter_mmx(); !entered) {
+        return failure(entered.error().message());
+    }
+    const auto value = vp_.get(nth(RegisterName::kFpMmx0, index));
+    if (!value) {
+        return failure(value.error().message());
+    }
+    std::memcpy(data.data(), &value->low, data.size());
+    return std::nullopt;
+}
+
+std::optional<AccessFault> GuestAccess::write_mmx(unsigned index,
+                                                  std::span<const std::byte, 8> data) {
+    if (const auto entered = enter_mmx(); !entered) {
+        return failure(entered.error().message());
+    }
+    RegisterValue value{.low = 0, .high = 0xffff};
+    std::memcpy(&value.low, data.data(), data.size());
+    const auto set = vp_.set({assign(nth(RegisterName::kFpMmx0, index), value)});
     return set ? std::nullopt : std::optional(failure(set.error().message()));
 }
 

@@ -24,7 +24,7 @@ struct KnownTranslation {
 /// it. Linear addresses are translated by the hypervisor (TRANSLATE_VIRTUAL_ADDRESS) with the
 /// rights of the instruction's privilege level, unless paging is off or the intercept told; each
 /// page once. Memory is accessed through the MemoryMap, everything else through GuestIo.
-class GuestAccess final : public InstructionBus {
+class GuestAccess final : public InstructionBus, private MmxRegisters {
 public:
     /// `registers` and `cpl` as at the start of the instruction.
     GuestAccess(VpRegisters& vp, const MemoryMap& memory, GuestIo& io,
@@ -37,13 +37,20 @@ public:
     std::optional<AccessFault> read(uint64_t linear, std::span<std::byte> data) override;
     std::optional<AccessFault> write(uint64_t linear, std::span<const std::byte> data) override;
     std::optional<AccessFault> check_write(uint64_t linear, size_t size) override;
+    std::optional<AccessFault> check_read(uint64_t linear, size_t size) override;
     void port_read(uint16_t port, std::span<std::byte> data) override;
     void port_write(uint16_t port, std::span<const std::byte> data) override;
     std::optional<AccessFault> read_xmm(unsigned index, std::span<std::byte, 16> data) override;
     std::optional<AccessFault> write_xmm(unsigned index,
                                          std::span<const std::byte, 16> data) override;
+    MmxRegisters* mmx() override { return this; }
 
 private:
+    std::optional<AccessFault> read_mmx(unsigned index, std::span<std::byte, 8> data) override;
+    std::optional<AccessFault> write_mmx(unsigned index,
+                                         std::span<const std::byte, 8> data) override;
+    Result<void> enter_mmx();
+
     enum class Kind : uint8_t { kRead, kWrite, kFetch };
     /// A translation, or why there is none.
     struct Translation {

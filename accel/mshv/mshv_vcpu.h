@@ -99,6 +99,7 @@ private:
                 const mshv::MemoryIntercept* memory);
     End finish_port_access(const mshv::IoPortIntercept& message, uint64_t rax);
     Result<void> end_interrupt_shadow();
+    Result<void> raise_single_step();
     Result<void> inject(const mshv::GuestException& exception, bool protected_mode);
     Result<VcpuRegisters> intercepted_registers();
     Result<void> store_registers(const VcpuRegisters& before, const VcpuRegisters& after);

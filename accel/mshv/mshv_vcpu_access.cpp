@@ -15,6 +15,10 @@ namespace {
 
 // Attributes of CS (Intel SDM 3A 3.4.5, as in SegmentRegister).
 constexpr uint16_t kCodeLong = 1U << 13;
+// Intel SDM 3A 2.3 and 18.2.3.
+constexpr uint64_t kRflagsTrap = 1U << 8;
+constexpr uint64_t kDr6SingleStep = 1U << 14;
+constexpr uint8_t kDebugVector = 1;
 
 bool in_64_bit_mode(const InterceptHeader& header) {
     return (header.execution_state & kExecutionEferLma) != 0 &&
@@ -78,6 +82,11 @@ MshvVcpu::End MshvVcpu::finish_port_access(const IoPortIntercept& message, uint6
             return fault(ended.error().message());
         }
     }
+    if ((header.rflags & kRflagsTrap) != 0) [[unlikely]] {
+        if (const auto raised = raise_single_step(); !raised) {
+            return fault(raised.error().message());
+        }
+    }
     const bool read = header.access != InterceptAccess::kWrite;
     if (RegisterPage* const page = usable_page()) [[likely]] {
         page->rip = next_rip(header);
@@ -105,6 +114,15 @@ Result<void> MshvVcpu::end_interrupt_shadow() {
         state = TRY(vp_->get(RegisterName::kInterruptState)).low;
     }
     return vp_->set({assign(RegisterName::kInterruptState, state & ~uint64_t{kInterruptShadow})});
+}
+
+/// The debug trap that follows an instruction which began with RFLAGS.TF set: who carries out the
+/// instruction owes it to the guest.
+Result<void> MshvVcpu::raise_single_step() {
+    const uint64_t dr6 = TRY(vp_->get(RegisterName::kDr6)).low;
+    return vp_->set(
+        {assign(RegisterName::kDr6, dr6 | kDr6SingleStep),
+         assign(RegisterName::kPendingEvent0, pending_exception(kDebugVector, false, 0, 0))});
 }
 
 // ---- memory ----
@@ -166,6 +184,11 @@ MshvVcpu::End MshvVcpu::emulate(const InterceptHeader& header, std::span<const u
     if ((header.execution_state & kExecutionInterruptShadow) != 0 && after.rip != before->rip) {
         if (const auto ended = end_interrupt_shadow(); !ended) {
             return fault(ended.error().message());
+        }
+    }
+    if (result.single_step) {
+        if (const auto raised = raise_single_step(); !raised) {
+            return fault(raised.error().message());
         }
     }
     return std::nullopt;

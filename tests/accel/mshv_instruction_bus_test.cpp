@@ -239,5 +239,45 @@ TEST_F(MshvInstructionBus, XmmRegistersAreGotAndSetByName) {
     EXPECT_TRUE(bus.write_xmm(9, value).has_value());
 }
 
+TEST_F(MshvInstructionBus, CheckingAReadFaultsAsTheReadWould) {
+    const AccessFault fault = fault_of(TranslateResult::kPageNotPresent, 3,
+                                       [](GuestAccess& bus) { return bus.check_read(kData, 4); });
+    ASSERT_TRUE(fault.exception.has_value());
+    EXPECT_EQ(fault.exception->error_code, 4u);
+    EXPECT_EQ(fault.exception->address, kData);
+}
+
+/// TOP 5, registers 5 to 7 in use, ST0 to ST7 with their numbers in them.
+void use_x87(FakeMshv& driver) {
+    for (unsigned i = 0; i < 8; ++i) {
+        driver.set_reg(nth(RegisterName::kFpMmx0, i), 0x100 + i);
+    }
+    driver.set_reg(RegisterName::kFpControlStatus, 0xe0'2800'037f);
+}
+
+TEST_F(MshvInstructionBus, MmxRegistersAreCountedFromZeroAndTheStackEnds) {
+    use_x87(driver);
+    GuestAccess bus = access();
+    std::array<std::byte, 8> value{};
+    EXPECT_FALSE(bus.mmx()->read_mmx(6, value));
+    EXPECT_EQ(value[0], std::byte{1});  // was ST1
+    EXPECT_EQ(value[1], std::byte{1});
+    EXPECT_EQ(driver.reg(RegisterName::kFpMmx0).low, 0x103u);
+    EXPECT_EQ(driver.reg(RegisterName::kFpControlStatus).low, 0xff'0000'037fu);
+}
+
+TEST_F(MshvInstructionBus, AnMmxRegisterThatIsWrittenIsNoNumber) {
+    use_x87(driver);
+    GuestAccess bus = access();
+    std::array<std::byte, 8> value{std::byte{0xab}};
+    EXPECT_FALSE(bus.mmx()->write_mmx(3, value));
+    EXPECT_EQ(driver.reg(nth(RegisterName::kFpMmx0, 3)).low, 0xabu);
+    EXPECT_EQ(driver.reg(nth(RegisterName::kFpMmx0, 3)).high, 0xffffu);
+    EXPECT_EQ(driver.reg(RegisterName::kFpControlStatus).low, 0xff'0000'037fu);
+    driver.missing_registers = {nth(RegisterName::kFpMmx0, 3)};
+    EXPECT_TRUE(bus.mmx()->read_mmx(3, value).has_value());
+    EXPECT_TRUE(bus.mmx()->write_mmx(3, value).has_value());
+}
+
 }  // namespace
 }  // namespace halcyon::testing_support

@@ -155,6 +155,26 @@ TEST_F(MshvMmio, InTheShadowOfStiTheShadowEnds) {
     EXPECT_EQ(rip(), kCode + 5u);
 }
 
+TEST_F(MshvMmio, AnAccessThatIsSingleSteppedIsFollowedByItsTrap) {
+    start();
+    driver.set_reg(RegisterName::kRflags, 0x102);
+    auto message = memory_access(InterceptAccess::kRead, kDevice, kLoad);
+    message.header.rflags = 0x102;
+    run_to_kick({message_step(kUnmapped, message)});
+    EXPECT_EQ(driver.reg(RegisterName::kPendingEvent0).low, pending_exception(1, false, 0, 0).low);
+    EXPECT_EQ(driver.reg(RegisterName::kDr6).low & 0x4000, 0x4000u);
+    EXPECT_EQ(rip(), kCode + 5u);
+}
+
+TEST_F(MshvMmio, ATrapThatCannotBeRaisedIsAFault) {
+    start();
+    driver.set_reg(RegisterName::kRflags, 0x102);
+    auto message = memory_access(InterceptAccess::kRead, kDevice, kLoad);
+    message.header.rflags = 0x102;
+    driver.missing_registers = {RegisterName::kDr6};
+    run_to_fault({message_step(kUnmapped, message)});
+}
+
 // ---- paging ----
 
 TEST_F(MshvMmio, WhatTheMessageSaysOfItsAddressNeedsNoTranslation) {

@@ -243,6 +243,30 @@ TEST_F(MshvPio, AFailureToEndTheShadowIsAFault) {
     run_to_fault({message_step(kIo, message)});
 }
 
+TEST_F(MshvPio, AnAccessThatIsSingleSteppedIsFollowedByItsTrap) {
+    for (const bool page : {true, false}) {
+        SCOPED_TRACE(page);
+        driver.register_page = page;
+        start();
+        driver.set_reg(RegisterName::kDr6, 0xffff0ff0);
+        auto message = port_access(kWrite, 0x80, 1, 0);
+        message.header.rflags |= 0x100;
+        run_to_kick({message_step(kIo, message)});
+        EXPECT_EQ(driver.reg(RegisterName::kPendingEvent0).low,
+                  pending_exception(1, false, 0, 0).low);
+        EXPECT_EQ(driver.reg(RegisterName::kDr6).low, 0xffff4ff0u);
+        EXPECT_EQ(rip(), kCode + 2u);
+    }
+}
+
+TEST_F(MshvPio, ATrapThatCannotBeRaisedIsAFault) {
+    start();
+    auto message = port_access(kWrite, 0x80, 1, 0);
+    message.header.rflags |= 0x100;
+    driver.faults = {{HypercallCode::kSetVpRegisters, EIO, HvStatus::kOperationFailed}};
+    run_to_fault({message_step(kIo, message)});
+}
+
 /// `code` at kCode, as an access by string or of a width that no port has.
 IoPortIntercept string_access(InterceptAccess access, uint16_t port, unsigned size, bool rep,
                               const Code& code) {
