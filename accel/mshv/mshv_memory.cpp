@@ -152,7 +152,8 @@ bool MemoryMap::read(Gpa address, std::span<std::byte> data) const {
     if (slot == nullptr || !slot->range.contains(address, data.size())) {
         return false;
     }
-    copy_bytes(data.data(), slot->host + (address.value() - slot->range.start.value()), data.size());
+    copy_bytes(data.data(), slot->host + (address.value() - slot->range.start.value()),
+               data.size());
     return true;
 }
 
@@ -163,7 +164,8 @@ bool MemoryMap::write(Gpa address, std::span<const std::byte> data) const {
         !slot->range.contains(address, data.size())) {
         return false;
     }
-    copy_bytes(slot->host + (address.value() - slot->range.start.value()), data.data(), data.size());
+    copy_bytes(slot->host + (address.value() - slot->range.start.value()), data.data(),
+               data.size());
     return true;
 }
 

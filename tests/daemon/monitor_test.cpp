@@ -62,13 +62,12 @@ protected:
         table_[3].negotiates = true;
         owed = &owed_;
         for (const char* name : {"a", "b"}) {
-            Chardev* chardev = *chardevs_.add(
-                {.id = name,
-                 .origin = name,
-                 .kind = SocketChardevOptions{.path = path(name), .server = true}});
-            monitors_.push_back(
-                std::make_unique<Monitor>(*chardev, dispatcher_,
-                                          SessionConfig{.version = {}, .package = "test"}, loop_));
+            Chardev* chardev =
+                *chardevs_.add({.id = name,
+                                .origin = name,
+                                .kind = SocketChardevOptions{.path = path(name), .server = true}});
+            monitors_.push_back(std::make_unique<Monitor>(
+                *chardev, dispatcher_, SessionConfig{.version = {}, .package = "test"}, loop_));
             monitors_.back()->start();
         }
     }
