@@ -82,7 +82,7 @@ Result<void> Application::create_machine() {
 
 void Application::create_monitors() {
     context_ = std::make_unique<CommandContext>(
-        *machine_, accelerators_, chardevs_, descriptor_sets_,
+        *machine_, accelerators_, chardevs_, descriptor_sets_, objects_,
         [this](const Session& session) -> Monitor& { return monitor_of(session); },
         [this](ShutdownCause cause, Machine::Done done) { end(cause, std::move(done)); });
     dispatcher_ = std::make_unique<Dispatcher>(qmp::command_table(), *context_);

@@ -87,6 +87,7 @@ private:
     std::unique_ptr<Pidfile> pidfile_;
     ChardevRegistry chardevs_{loop_};
     DescriptorSets descriptor_sets_;
+    qom::UserObjects objects_;
     EventThrottle throttle_{loop_, [this](const Event& event) { tell_clients(event); }};
     std::unique_ptr<Machine> machine_;
     std::unique_ptr<CommandContext> context_;

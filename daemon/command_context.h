@@ -10,6 +10,7 @@
 #include "daemon/chardev/chardev_registry.h"
 #include "daemon/monitor/descriptors.h"
 #include "daemon/monitor/monitor.h"
+#include "daemon/qom/user_objects.h"
 #include "machine/machine.h"
 
 namespace halcyon {
@@ -23,11 +24,12 @@ public:
 
     CommandContext(Machine& machine, std::span<const Accelerator* const> accelerators,
                    ChardevRegistry& chardevs, DescriptorSets& descriptor_sets,
-                   MonitorFunction monitor, EndFunction end)
+                   qom::UserObjects& objects, MonitorFunction monitor, EndFunction end)
         : machine_(machine),
           accelerators_(accelerators),
           chardevs_(chardevs),
           descriptor_sets_(descriptor_sets),
+          objects_(objects),
           monitor_(std::move(monitor)),
           end_(std::move(end)) {}
 
@@ -36,6 +38,8 @@ public:
     [[nodiscard]] std::span<const Accelerator* const> accelerators() const { return accelerators_; }
     [[nodiscard]] ChardevRegistry& chardevs() { return chardevs_; }
     [[nodiscard]] DescriptorSets& descriptor_sets() { return descriptor_sets_; }
+    /// What clients made with object-add.
+    [[nodiscard]] qom::UserObjects& objects() { return objects_; }
     /// The monitor that a command came from.
     [[nodiscard]] Monitor& monitor(const Session& session) { return monitor_(session); }
     /// Ends the machine and then the process; `done` as in `Machine::quit`.
@@ -46,6 +50,7 @@ private:
     std::span<const Accelerator* const> accelerators_;
     ChardevRegistry& chardevs_;
     DescriptorSets& descriptor_sets_;
+    qom::UserObjects& objects_;
     MonitorFunction monitor_;
     EndFunction end_;
 };

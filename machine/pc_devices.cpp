@@ -119,6 +119,7 @@ std::vector<DeviceDescription> PcBoard::devices() {
     devices.push_back(describe_pic(false));
     devices.push_back({.model = "mc146818rtc",
                        .bus = DeviceBus::kIsa,
+                       .place = "unattached/rtc",
                        .properties = {{"iobase", number(kRtcPort)},
                                       {"irq", number(kRtcIrq)},
                                       {"base_year", number(0)},

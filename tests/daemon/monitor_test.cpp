@@ -53,7 +53,7 @@ protected:
     MonitorTest()
         : machine_(make_machine()),
           context_(
-              *machine_, {}, chardevs_, descriptor_sets_,
+              *machine_, {}, chardevs_, descriptor_sets_, objects_,
               [this](const Session&) -> Monitor& { return *monitors_.front(); },
               [](ShutdownCause, const Machine::Done&) {}),
           table_{entry("large", run_large), entry("later", run_later),
@@ -95,6 +95,7 @@ protected:
     std::unique_ptr<Machine> machine_;
     ChardevRegistry chardevs_{loop_};
     DescriptorSets descriptor_sets_;
+    qom::UserObjects objects_;
     CommandContext context_;
     std::vector<CommandEntry> table_;
     Dispatcher dispatcher_;

@@ -58,7 +58,7 @@ struct Fuzzed {
         config.board = BoardKind::kNone;
         machine = *Machine::create(std::move(config), loop, observer);
         context = std::make_unique<CommandContext>(
-            *machine, accelerators(), chardevs, sets,
+            *machine, accelerators(), chardevs, sets, objects,
             [this](const Session&) -> Monitor& { return *monitor; },
             [](ShutdownCause, const Machine::Done& done) { done({}); });
         dispatcher = std::make_unique<Dispatcher>(table, *context);
@@ -87,6 +87,7 @@ struct Fuzzed {
     std::unique_ptr<Machine> machine;
     ChardevRegistry chardevs{loop};
     DescriptorSets sets;
+    qom::UserObjects objects;
     std::vector<CommandEntry> table;
     std::unique_ptr<CommandContext> context;
     std::unique_ptr<Dispatcher> dispatcher;

@@ -18,7 +18,7 @@ from schema_shapes import Shapes
 RECORD = json.loads(pathlib.Path(__file__).with_name("qemu_schema.json").read_text("utf-8"))
 # Where QEMU has kinds and options of things that we lack. Whoever asks for one is told its name, as
 # QEMU's own builds do that lack it.
-LACKING = ("chardev-add.backend", "chardev-change.backend")
+LACKING = ("chardev-add.backend", "chardev-change.backend", "object-add.qom-type")
 VENDOR_PREFIX = "__org.halcyon_"
 
 
