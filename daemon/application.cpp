@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "daemon/chardev/kinds.h"
 #include "daemon/commands/convert.h"
+#include "daemon/trace/trace_events.h"
 #include "daemon/version.h"
 #include "qmp_commands.h"
 #include "qmp_events.h"
@@ -214,6 +215,7 @@ bool Application::consoles_are_drained() const {
 // -- what happens to the machine ------------------------------------------------------------------
 
 void Application::tell_clients(const Event& event) {
+    TRACE(trace::monitor_protocol_event_emit, "{}", event.name);
     for (const std::unique_ptr<Monitor>& monitor : monitors_) {
         monitor->emit(event);
     }

@@ -9,6 +9,7 @@
 #include "accel/run_entry.h"
 #include "base/log.h"
 #include "machine/pc_board.h"
+#include "machine/trace_events.h"
 
 namespace halcyon {
 
@@ -198,7 +199,7 @@ void Machine::exit_preconfig(Done done) {
                 finish(Error("The command is permitted only before machine initialization"));
                 return;
             }
-            run_state_ = RunState::kPrelaunch;
+            set_run_state(RunState::kPrelaunch);
             if (config_.start_paused) {
                 finish({});
             } else {
@@ -322,15 +323,22 @@ void Machine::run_guest() {
     }
     clock_.set_running(true);
     const bool was_running = run_state_ == RunState::kRunning;
-    run_state_ = RunState::kRunning;
+    set_run_state(RunState::kRunning);
     if (!was_running) {
         observer_.on_resumed();
     }
     vcpus_.ask_all(VcpuGoal::kRun, [this] { finish({}); });
 }
 
+void Machine::set_run_state(RunState state) {
+    TRACE(trace::runstate_set, "current_run_state {} new_state {}", to_string(run_state_),
+          to_string(state));
+    run_state_ = state;
+}
+
 void Machine::stop_in(RunState state) {
-    const bool was_running = std::exchange(run_state_, state) == RunState::kRunning;
+    const bool was_running = run_state_ == RunState::kRunning;
+    set_run_state(state);
     if (was_running) {
         observer_.on_stopped();
     }
@@ -359,7 +367,7 @@ void Machine::reset_parked(ShutdownCause cause, bool run_on) {
         return;
     }
     if (run_state_ != RunState::kPreconfig) {
-        run_state_ = RunState::kPrelaunch;
+        set_run_state(RunState::kPrelaunch);
     }
     finish({});
 }
@@ -417,6 +425,10 @@ void Machine::handle_power_request() {
         [this] {
             // A reset may have overtaken the request, and a new one may have come since.
             const PowerRequest request = power_gate_.wanted();
+            TRACE(trace::guest_power_request, "{}",
+                  request == PowerRequest::kShutdown ? "shutdown"
+                  : request == PowerRequest::kReset  ? "reset"
+                                                     : "none");
             if (request == PowerRequest::kNone) {
                 finish({});
             } else if (request == PowerRequest::kShutdown) {

@@ -167,6 +167,7 @@ private:
     void park_guest(std::function<void()> next);
     /// Lets time and vCPUs run, then finishes the request under way.
     void run_guest();
+    void set_run_state(RunState state);
     /// For a request under way whose guest is parked. The observer is told if it was running.
     void stop_in(RunState state);
     void reset_parked(ShutdownCause cause, bool run_on);

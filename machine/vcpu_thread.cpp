@@ -6,11 +6,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <string>
 #include <system_error>
 #include <utility>
 
 #include "accel/run_entry.h"
+#include "devices/device.h"
+#include "machine/trace_events.h"
 
 namespace halcyon {
 
@@ -67,22 +70,32 @@ class VcpuThread::Io : public GuestIo {
 public:
     Io(GuestIo& board, const VcpuThread& thread) : board_(board), thread_(thread) {}
 
-    void pio_read(PioPort port, std::span<std::byte> data) override { board_.pio_read(port, data); }
+    void pio_read(PioPort port, std::span<std::byte> data) override {
+        board_.pio_read(port, data);
+        tell(trace::pio_read, port.value(), data);
+    }
     void pio_write(PioPort port, std::span<const std::byte> data) override {
         board_.pio_write(port, data);
+        tell(trace::pio_write, port.value(), data);
         leave_if_requested();
     }
     void mmio_read(Gpa address, std::span<std::byte> data) override {
         board_.mmio_read(address, data);
+        tell(trace::mmio_read, address.value(), data);
     }
     void mmio_write(Gpa address, std::span<const std::byte> data) override {
         board_.mmio_write(address, data);
+        tell(trace::mmio_write, address.value(), data);
         leave_if_requested();
     }
     std::optional<uint8_t> acknowledge_extint() override { return board_.acknowledge_extint(); }
     void end_of_interrupt(uint8_t vector) override { board_.end_of_interrupt(vector); }
 
 private:
+    void tell(const TraceEvent& event, uint64_t address, std::span<const std::byte> data) const {
+        TRACE(event, "vcpu {} address {:#x} size {} value {:#x}", thread_.index_.value(), address,
+              data.size(), load_le(data.first(std::min<size_t>(data.size(), 8))));
+    }
     void leave_if_requested() {
         if (thread_.gate_.pending()) [[unlikely]] {
             thread_.vcpu_->set_stop();
@@ -135,6 +148,7 @@ void VcpuThread::ask(VcpuGoal goal, std::shared_ptr<VcpuRound> round) {
 
 void VcpuThread::kick() {
     ++kicks_;
+    TRACE(trace::vcpu_kick, "vcpu {} state {}", index_.value(), to_string(state()));
     vcpu_->kick();
 }
 
@@ -222,7 +236,10 @@ VcpuState VcpuThread::run_guest() {
         if (gate_.pending()) {
             return VcpuState::kExited;
         }
+        TRACE(trace::vcpu_run, "vcpu {}", index_.value());
         const RunOutcome outcome = vcpu_->run();
+        TRACE(trace::vcpu_stop, "vcpu {} {}{}{}", index_.value(), to_string(outcome.stop),
+              outcome.detail.empty() ? "" : ": ", outcome.detail);
         if (outcome.stop != RunStop::kKicked) {
             on_exited_(index_, outcome);
             return VcpuState::kExited;

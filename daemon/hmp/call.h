@@ -42,6 +42,9 @@ struct Command {
 /// The command of a table that is called `name`, or null.
 [[nodiscard]] const Command* find_command(std::span<const Command> table, std::string_view name);
 
+/// Takes the first word off `text`, and the spaces around it; a '/' begins a new one (x/4).
+[[nodiscard]] std::string take_word(std::string_view& text);
+
 /// Answers that the command was not understood, and where there is help.
 void answer_misuse(const Call& call, const std::string& fault);
 /// Answers nothing, or why it failed.
@@ -58,5 +61,9 @@ void show_virtual_memory(const Call& call);
 void show_physical_memory(const Call& call);
 void show_value(const Call& call);
 void show_translation(const Call& call);
+
+// Those about trace events.
+void set_trace_event(const Call& call);
+void show_trace_events(const Call& call);
 
 }  // namespace halcyon::hmp

@@ -194,6 +194,10 @@ constexpr auto kInfo = std::to_array<Command>({
      "show the current CPU's registers if no argument is specified)",
      show_registers, true},
     {"status", "", "show the current VM status (running|paused)", show_status},
+    {"trace-events", "[name] [vcpu]",
+     "show available trace-events & their state (name: event name pattern; vcpu: vCPU to query, "
+     "default is any)",
+     show_trace_events, true},
     {"uuid", "", "show the current VM UUID",
      [](const Call& call) {
          show(call, qmp::qmp_query_uuid(*call.context),

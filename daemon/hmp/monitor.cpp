@@ -67,19 +67,12 @@ constexpr auto kCommands = std::to_array<Command>({
      [](const Call& call) { call.machine().reset(answer_outcome(call)); }},
     {"system_wakeup", "", "wakeup guest from suspend",
      [](const Call& call) { answer_outcome(call)(qmp::qmp_system_wakeup(*call.context)); }},
+    {"trace-event", "name on|off [vcpu]",
+     "changes status of a specific trace event (vcpu: vCPU to set, default is all)",
+     set_trace_event, true},
     {"x", "/fmt addr", "virtual memory dump starting at 'addr'", show_virtual_memory, true},
     {"xp", "/fmt addr", "physical memory dump starting at 'addr'", show_physical_memory, true},
 });
-
-/// Takes the first word off `text`; a format that follows it directly (x/4) is not part of it.
-std::string take_word(std::string_view& text) {
-    text.remove_prefix(std::min(text.find_first_not_of(" \t"), text.size()));
-    const size_t end = std::min(text.find_first_of(" \t/"), text.size());
-    std::string word(text.substr(0, end));
-    text.remove_prefix(end);
-    text.remove_prefix(std::min(text.find_first_not_of(" \t"), text.size()));
-    return word;
-}
 
 void run_help(const Call& call) {
     std::string_view rest = call.arguments;
@@ -152,6 +145,15 @@ const Command* find_command(std::span<const Command> table, std::string_view nam
     };
     const auto found = std::ranges::find_if(table, is_called);
     return found == table.end() ? nullptr : &*found;
+}
+
+std::string take_word(std::string_view& text) {
+    text.remove_prefix(std::min(text.find_first_not_of(" \t"), text.size()));
+    const size_t end = std::min(text.find_first_of(" \t/"), text.size());
+    std::string word(text.substr(0, end));
+    text.remove_prefix(end);
+    text.remove_prefix(std::min(text.find_first_not_of(" \t"), text.size()));
+    return word;
 }
 
 void answer_misuse(const Call& call, const std::string& fault) {

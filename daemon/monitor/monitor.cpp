@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "daemon/trace/trace_events.h"
 
 namespace halcyon {
 
@@ -27,6 +28,7 @@ Monitor::~Monitor() {
 }
 
 void Monitor::on_open() {
+    TRACE(trace::monitor_open, "monitor '{}'", chardev_.id());
     session_ = std::make_unique<Session>(dispatcher_, config_,
                                          [this](std::string message) { send(std::move(message)); });
     session_->set_input_callback([this] { process_later(); });
@@ -34,6 +36,7 @@ void Monitor::on_open() {
 }
 
 void Monitor::on_close() {
+    TRACE(trace::monitor_close, "monitor '{}'", chardev_.id());
     if (session_ != nullptr) {
         session_->close();
         session_.reset();
@@ -58,7 +61,9 @@ size_t Monitor::can_receive() {
 }
 
 void Monitor::receive(std::span<const std::byte> data) {
-    input_.append(reinterpret_cast<const char*>(data.data()), data.size());
+    const std::string_view text(reinterpret_cast<const char*>(data.data()), data.size());
+    TRACE(trace::monitor_receive, "monitor '{}' {}", chardev_.id(), trace::quote(text));
+    input_ += text;
     process_input();
 }
 
@@ -113,6 +118,7 @@ void Monitor::emit(const Event& event) {
 }
 
 void Monitor::send(std::string message) {
+    TRACE(trace::monitor_send, "monitor '{}' {}", chardev_.id(), trace::quote(message));
     if (output_.empty()) {
         output_ = std::move(message);
     } else {

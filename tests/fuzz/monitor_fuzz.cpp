@@ -43,7 +43,7 @@ bool reaches_outside(std::string_view name) {
     constexpr std::array<std::string_view, 11> kOutside = {
         "add-fd",  "add_client",        "chardev-add", "chardev-change",
         "closefd", "dump-guest-memory", "getfd",       "human-monitor-command",
-        "memsave", "object-add",        "pmemsave"};
+        "memsave", "object-add",        "pmemsave",    "trace-event-set-state"};
     return std::ranges::find(kOutside, name) != kOutside.end();
 }
 
