@@ -189,7 +189,11 @@ constexpr OptionSpec kOptions[] = {
      apply_quit_timeout},
     {"nodefaults", "", OptionArea::kProcess, "", "no default devices; -nographic adds none",
      apply_nodefaults},
-    {"no-user-config", "", OptionArea::kProcess, "", "there are no configuration files",
+    {"options-file", "", OptionArea::kProcess, "FILE",
+     "read options from FILE, one a line, as if they stood here; lines that\n"
+     "begin with # are comments, and nothing is quoted; may be repeated",
+     apply_options_file},
+    {"no-user-config", "", OptionArea::kProcess, "", "no file is read without -options-file",
      apply_no_user_config},
     {"version", "", OptionArea::kInformation, "", "print the version", apply_version},
     {"help", "h", OptionArea::kInformation, "", "print this", apply_help},

@@ -14,8 +14,10 @@ namespace halcyon {
 struct OptionParser {
     Options options;
     std::span<const Accelerator* const> built_in;
-    /// The option being read, as given: "-serial stdio".
+    /// The option being read, as given: "-serial stdio"; one of a file: "vm.conf:3: -serial stdio".
     std::string origin;
+    /// While the options of a file are read: the file and line, as they begin `origin`.
+    std::string place;
     /// -accel and "-machine accel=" exclude each other.
     std::string accel_origin;
     std::string machine_accel_origin;
@@ -42,6 +44,9 @@ struct OptionSpec {
     /// Fails with what is wrong; the caller adds the option and what it takes.
     Result<void> (*apply)(OptionParser& parser, const std::string& argument);
 };
+
+/// -options-file: applies the options of a file, in its place. Its Error names file and line.
+Result<void> apply_options_file(OptionParser& parser, const std::string& argument);
 
 /// All options, by area.
 [[nodiscard]] std::span<const OptionSpec> option_table();

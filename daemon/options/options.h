@@ -117,9 +117,10 @@ struct Options {
 /// The firmware without -bios: where Debian's package seabios puts it.
 inline constexpr const char* kDefaultFirmware = "/usr/share/seabios/bios.bin";
 
-/// Reads the arguments (without the program's name). `built_in` are the accelerators that `-accel`
-/// can name, in their default order. Creates and opens nothing. The Error is one line: the option
-/// as given, what is wrong with it, and what it takes.
+/// Reads the arguments (without the program's name) and the files of -options-file. `built_in` are
+/// the accelerators that `-accel` can name, in their default order. Creates nothing and opens
+/// nothing else. The Error is one line: the option as given, for one of a file after file and line,
+/// what is wrong with it, and what it takes.
 [[nodiscard]] Result<Options> parse_command_line(std::span<const char* const> arguments,
                                                  std::span<const Accelerator* const> built_in);
 
