@@ -16,8 +16,11 @@
 namespace halcyon {
 
 Application::Application(Options options, std::span<const Accelerator* const> accelerators,
-                         SignalSource& signals)
-    : options_(std::move(options)), accelerators_(accelerators), signals_(signals) {}
+                         SignalSource& signals, ServiceManager& manager)
+    : options_(std::move(options)),
+      accelerators_(accelerators),
+      signals_(signals),
+      manager_(manager) {}
 
 Application::~Application() {
     signals_.unwatch();
@@ -61,6 +64,7 @@ Result<Application::Started> Application::wait_for_clients() {
         auto& chardev = static_cast<SocketChardev&>(*chardevs_.find(options.id));
         std::fprintf(stderr, "halcyond: %s: waiting for connection on: %s\n",
                      options.origin.c_str(), chardev.filename().c_str());
+        manager_.set_status("waiting for a client of " + options.origin);
         while (!TRY(chardev.wait_for_client(signals_.fd()))) {
             if (signals_.take_end_request()) {
                 return Started::kCancelled;
@@ -77,6 +81,9 @@ Result<void> Application::create_machine() {
     }
     config.debug_console = options_.debugcon ? &chardevs_.slot(*options_.debugcon) : nullptr;
     machine_ = TRY(Machine::create(std::move(config), loop_, *this));
+    const Accelerator* accelerator = machine_->accelerator();
+    manager_.describe_machine(machine_->config(), accelerator ? accelerator->name() : "");
+    manager_.set_run_state(machine_->run_state());
     return {};
 }
 
@@ -134,15 +141,20 @@ Result<void> Application::run() {
     for (const std::unique_ptr<Chardev>& chardev : chardevs_.all()) {
         chardev->accept_waiting();
     }
-    machine_->start([this](const Result<void>& started) {
-        // A quit may overtake the start; the guest then never runs, as it should.
-        if (!started && !machine_->quitting()) {
-            spdlog::error("the guest could not be started: {}", started.error().message());
-        }
-    });
+    machine_->start([this](const Result<void>& started) { on_started(started); });
     malloc_trim(0);
     loop_.run();
     return {};
+}
+
+void Application::on_started(const Result<void>& started) {
+    if (started) {
+        manager_.ready();
+    } else if (!machine_->quitting()) {
+        // Otherwise a quit has overtaken the start; the guest then never runs, as it should.
+        spdlog::error("the guest could not be started: {}", started.error().message());
+        manager_.failed_to_start(started.error());
+    }
 }
 
 // -- end ------------------------------------------------------------------------------------------
@@ -217,6 +229,24 @@ void Application::tell_clients(const Event& event) {
     for (const std::unique_ptr<Monitor>& monitor : monitors_) {
         monitor->emit(event);
     }
+}
+
+void Application::on_ending(ShutdownCause) {
+    manager_.stopping();
+    if (ServiceManager::present()) {
+        progress_timer_ = loop_.make_timer([this] { watch_end(); });
+        progress_timer_->arm(loop_.now() + kProgressInterval);
+        awaited_by_end_ = machine_->config().vcpu_count;
+    }
+}
+
+void Application::watch_end() {
+    const size_t awaited = machine_->awaited_by_end();
+    if (awaited < awaited_by_end_) {
+        manager_.extend_timeout();
+    }
+    awaited_by_end_ = awaited;
+    progress_timer_->arm(loop_.now() + kProgressInterval);
 }
 
 void Application::on_stopped() {

@@ -15,6 +15,7 @@
 #include "daemon/monitor/monitor.h"
 #include "daemon/options/options.h"
 #include "daemon/process/pidfile.h"
+#include "daemon/service/service_manager.h"
 #include "machine/machine.h"
 #include "protocol/dispatcher.h"
 #include "protocol/event_throttle.h"
@@ -27,7 +28,7 @@ namespace halcyon {
 class Application final : private MachineObserver {
 public:
     Application(Options options, std::span<const Accelerator* const> accelerators,
-                SignalSource& signals);
+                SignalSource& signals, ServiceManager& manager);
     ~Application() override;
     Application(const Application&) = delete;
     Application& operator=(const Application&) = delete;
@@ -48,11 +49,14 @@ private:
     /// How long readers that do not read can hold up the replies to quit, and then the process's
     /// end.
     static constexpr std::chrono::milliseconds kDrainTimeout{250};
+    /// How often an end that takes its time is looked at for progress.
+    static constexpr std::chrono::milliseconds kProgressInterval{500};
 
     Result<void> create_chardevs();
     Result<Started> wait_for_clients();
     Result<void> create_machine();
     void create_monitors();
+    void on_started(const Result<void>& started);
     [[nodiscard]] Monitor& monitor_of(const Session& session) const;
     /// Descriptor sets go when nobody is left who could use them, while the guest runs.
     void on_client_gone();
@@ -70,7 +74,11 @@ private:
     void answer_quits();
     [[nodiscard]] bool all_drained() const;
     [[nodiscard]] bool consoles_are_drained() const;
+    /// Tells the service manager when less is waited for than the last time.
+    void watch_end();
 
+    void on_run_state_changed(RunState state) override { manager_.set_run_state(state); }
+    void on_ending(ShutdownCause cause) override;
     void on_stopped() override;
     void on_resumed() override;
     void on_reset(ShutdownCause cause) override;
@@ -83,6 +91,7 @@ private:
     Options options_;
     std::span<const Accelerator* const> accelerators_;
     SignalSource& signals_;
+    ServiceManager& manager_;
     MainLoop loop_;
     std::unique_ptr<Pidfile> pidfile_;
     ChardevRegistry chardevs_{loop_};
@@ -98,6 +107,8 @@ private:
     std::function<bool()> awaited_;  ///< what `when_drained` waits for; null when it does not
     std::function<void()> after_drain_;
     std::unique_ptr<LoopTimer> drain_timer_;
+    size_t awaited_by_end_ = 0;  ///< when the end was last looked at
+    std::unique_ptr<LoopTimer> progress_timer_;
 };
 
 }  // namespace halcyon

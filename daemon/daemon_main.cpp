@@ -15,6 +15,7 @@
 #include "daemon/event_loop/signals.h"
 #include "daemon/options/options.h"
 #include "daemon/process/daemonize.h"
+#include "daemon/service/service_manager.h"
 
 namespace halcyon {
 namespace {
@@ -39,7 +40,8 @@ void name_process(const Options& options) {
     }
 }
 
-Result<void> run_daemon(Options options, std::span<const Accelerator* const> accelerators) {
+Result<void> run_daemon(Options options, std::span<const Accelerator* const> accelerators,
+                        ServiceManager& manager) {
     std::optional<DaemonHandshake> handshake;
     if (options.daemonize) {
         handshake = TRY(DaemonHandshake::fork_to_background());
@@ -47,11 +49,13 @@ Result<void> run_daemon(Options options, std::span<const Accelerator* const> acc
     TRY(set_up_log(options));
     name_process(options);
     const std::unique_ptr<SignalSource> signals = TRY(SignalSource::create());
-    Application application(std::move(options), accelerators, *signals);
+    Application application(std::move(options), accelerators, *signals, manager);
     if (TRY(application.initialize()) == Application::Started::kCancelled) {
         return {};
     }
     if (handshake) {
+        // The manager must know this process before the parent ends.
+        manager.take_over();
         TRY(handshake->report_ready());
     }
     return application.run();
@@ -62,6 +66,7 @@ Result<void> run_daemon(Options options, std::span<const Accelerator* const> acc
 int daemon_main(int argc, char** argv, std::span<const Accelerator* const> accelerators) {
     // One arena: few threads allocate, and each further arena costs memory for ever.
     mallopt(M_ARENA_MAX, 1);
+    ServiceManager manager;
     const std::span<const char* const> arguments(argv + 1, static_cast<size_t>(argc - 1));
     Result<void> outcome = ensure_standard_descriptors();
     if (outcome) {
@@ -70,10 +75,11 @@ int daemon_main(int argc, char** argv, std::span<const Accelerator* const> accel
             std::fputs(options->information->c_str(), stdout);
             return std::fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
         }
-        outcome = options ? run_daemon(*std::move(options), accelerators)
+        outcome = options ? run_daemon(*std::move(options), accelerators, manager)
                           : Result<void>(std::move(options).error());
     }
     if (!outcome) {
+        manager.failed_to_start(outcome.error());
         std::fprintf(stderr, "%s: %s\n", kProgram, outcome.error().message().c_str());
         return EXIT_FAILURE;
     }

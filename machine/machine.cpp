@@ -198,7 +198,7 @@ void Machine::exit_preconfig(Done done) {
                 finish(Error("The command is permitted only before machine initialization"));
                 return;
             }
-            run_state_ = RunState::kPrelaunch;
+            set_run_state(RunState::kPrelaunch);
             if (config_.start_paused) {
                 finish({});
             } else {
@@ -322,15 +322,22 @@ void Machine::run_guest() {
     }
     clock_.set_running(true);
     const bool was_running = run_state_ == RunState::kRunning;
-    run_state_ = RunState::kRunning;
+    set_run_state(RunState::kRunning);
     if (!was_running) {
         observer_.on_resumed();
     }
     vcpus_.ask_all(VcpuGoal::kRun, [this] { finish({}); });
 }
 
+void Machine::set_run_state(RunState state) {
+    if (std::exchange(run_state_, state) != state) {
+        observer_.on_run_state_changed(state);
+    }
+}
+
 void Machine::stop_in(RunState state) {
-    const bool was_running = std::exchange(run_state_, state) == RunState::kRunning;
+    const bool was_running = run_state_ == RunState::kRunning;
+    set_run_state(state);
     if (was_running) {
         observer_.on_stopped();
     }
@@ -359,7 +366,7 @@ void Machine::reset_parked(ShutdownCause cause, bool run_on) {
         return;
     }
     if (run_state_ != RunState::kPreconfig) {
-        run_state_ = RunState::kPrelaunch;
+        set_run_state(RunState::kPrelaunch);
     }
     finish({});
 }
@@ -485,6 +492,7 @@ void Machine::quit(ShutdownCause cause, Done done) {
 void Machine::begin_end(ShutdownCause cause) {
     ending_ = true;
     end_cause_ = cause;
+    observer_.on_ending(cause);
     abandon_requests();
     // Also when the guest ended itself and nobody waits: a vCPU that does not leave is to be seen
     // in the log.
@@ -496,6 +504,10 @@ void Machine::begin_end(ShutdownCause cause) {
         vcpus_ended_ = true;
         try_finish_end();
     });
+}
+
+size_t Machine::awaited_by_end() const {
+    return ended_ ? 0 : vcpus_.count_unacknowledged() + tasks_.size();
 }
 
 void Machine::on_quit_timeout() {

@@ -2,6 +2,7 @@
 
 #include <sys/syscall.h>
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -103,6 +104,11 @@ std::string VcpuSet::describe_unacknowledged() const {
         }
     }
     return {};
+}
+
+size_t VcpuSet::count_unacknowledged() const {
+    return static_cast<size_t>(std::ranges::count_if(
+        threads_, [](const auto& thread) { return !thread->acknowledged(); }));
 }
 
 void VcpuSet::join_all() {

@@ -37,6 +37,8 @@ public:
     /// The first vCPU that has not acknowledged the request under way, with where its thread is;
     /// empty when none.
     [[nodiscard]] std::string describe_unacknowledged() const;
+    /// How many have not acknowledged the request under way.
+    [[nodiscard]] size_t count_unacknowledged() const;
     [[nodiscard]] const std::vector<std::unique_ptr<VcpuThread>>& threads() const {
         return threads_;
     }

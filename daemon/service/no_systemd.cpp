@@ -1,0 +1,12 @@
+// Built without libsystemd (-Dsystemd=disabled).
+#include "daemon/service/systemd.h"
+
+namespace halcyon {
+
+bool has_service_manager() {
+    return false;
+}
+
+void notify_service_manager(const std::string&) {}
+
+}  // namespace halcyon
