@@ -150,6 +150,10 @@ Result<void> Application::run() {
 void Application::on_started(const Result<void>& started) {
     if (started) {
         manager_.ready();
+        if (manager_.watchdog_period()) {
+            watchdog_ =
+                std::make_unique<Watchdog>(loop_, *manager_.watchdog_period(), *machine_, manager_);
+        }
     } else if (!machine_->quitting()) {
         // Otherwise a quit has overtaken the start; the guest then never runs, as it should.
         spdlog::error("the guest could not be started: {}", started.error().message());
@@ -232,6 +236,7 @@ void Application::tell_clients(const Event& event) {
 }
 
 void Application::on_ending(ShutdownCause) {
+    watchdog_.reset();
     manager_.stopping();
     if (ServiceManager::present()) {
         progress_timer_ = loop_.make_timer([this] { watch_end(); });

@@ -16,6 +16,7 @@
 #include "daemon/options/options.h"
 #include "daemon/process/pidfile.h"
 #include "daemon/service/service_manager.h"
+#include "daemon/service/watchdog.h"
 #include "machine/machine.h"
 #include "protocol/dispatcher.h"
 #include "protocol/event_throttle.h"
@@ -109,6 +110,7 @@ private:
     std::unique_ptr<LoopTimer> drain_timer_;
     size_t awaited_by_end_ = 0;  ///< when the end was last looked at
     std::unique_ptr<LoopTimer> progress_timer_;
+    std::unique_ptr<Watchdog> watchdog_;  ///< from the start to the beginning of the end
 };
 
 }  // namespace halcyon

@@ -134,6 +134,12 @@ Result<void> Machine::inject_nmi() {
     return {};
 }
 
+void Machine::prove_vcpus_alive(std::function<void()> done) {
+    if (!ending_) {
+        vcpus_.prove_alive(std::move(done));
+    }
+}
+
 // -- requests, one at a time ----------------------------------------------------------------------
 
 void Machine::enqueue(std::function<void()> begin, Done done) {

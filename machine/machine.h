@@ -126,6 +126,12 @@ public:
     /// The latest dump.
     [[nodiscard]] DumpStatus dump_status() const;
 
+    /// Completes when every vCPU that runs has answered a kick; see VcpuSet::prove_alive. Never,
+    /// once the end has begun.
+    void prove_vcpus_alive(std::function<void()> done);
+    /// The first vCPU that owes the answer; empty when none.
+    [[nodiscard]] std::string describe_unproven_vcpu() const { return vcpus_.describe_unproven(); }
+
     /// -no-reboot and -no-shutdown, also changed by set-action.
     void set_no_reboot(bool value) { config_.no_reboot = value; }
     void set_no_shutdown(bool value) { config_.no_shutdown = value; }

@@ -155,6 +155,33 @@ void VcpuThread::join() {
     state_.store(VcpuState::kStopped);
 }
 
+void VcpuThread::ask_proof(std::shared_ptr<VcpuRound> round) {
+    {
+        const std::lock_guard lock(mutex_);
+        proof_ = std::move(round);
+    }
+    // The thread first makes its state known, then looks for this: one of the two sees the other.
+    if (state_.load() != VcpuState::kRunning) {
+        give_proof();
+    }
+}
+
+void VcpuThread::give_proof() {
+    std::shared_ptr<VcpuRound> proof;
+    {
+        const std::lock_guard lock(mutex_);
+        proof = std::exchange(proof_, nullptr);
+    }
+    if (proof) {
+        proof->acknowledge();
+    }
+}
+
+bool VcpuThread::proven() const {
+    const std::lock_guard lock(mutex_);
+    return proof_ == nullptr;
+}
+
 bool VcpuThread::acknowledged() const {
     const std::lock_guard lock(mutex_);
     return round_ == nullptr;
@@ -182,11 +209,13 @@ void VcpuThread::thread_main() noexcept {
     while (state != VcpuState::kStopping) {
         state_.store(state);
         state_.notify_all();
+        give_proof();
         state = state == VcpuState::kRunning ? run_guest() : run_parked();
     }
     vcpu_->detach_thread();
     state_.store(state);
     state_.notify_all();
+    give_proof();
     acknowledge(VcpuGoal::kEnd);
 }
 
@@ -211,6 +240,7 @@ VcpuState VcpuThread::run_guest() {
         // is never missed.
         vcpu_->clear_stop();
         acknowledge(VcpuGoal::kRun);
+        give_proof();
         switch (goal()) {
             case VcpuGoal::kPause:
                 return VcpuState::kPaused;

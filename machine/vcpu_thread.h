@@ -75,6 +75,11 @@ public:
     void kick();
     /// Kicks again, and counts it as what should not be necessary. Main thread.
     void rekick();
+    /// Asks for a proof that the thread is not wedged: `round` is acknowledged when it next comes
+    /// out of the guest or the hypervisor to look what is wanted, at once when it is not there.
+    /// Replaces one that was not given, whose round then never completes. A running vCPU does not
+    /// notice before it is kicked. Main thread.
+    void ask_proof(std::shared_ptr<VcpuRound> round);
     /// Waits for the thread's end, and until the kernel has taken it off /proc: short once its kEnd
     /// round has completed, else as long as the vCPU takes to leave. Main thread.
     void join();
@@ -85,6 +90,8 @@ public:
     [[nodiscard]] VcpuState state() const { return state_.load(); }
     /// Whether the goal last asked for is reached.
     [[nodiscard]] bool acknowledged() const;
+    /// Whether the proof last asked for was given.
+    [[nodiscard]] bool proven() const;
     /// 0 until the thread is up and after `join`.
     [[nodiscard]] pid_t thread_id() const { return thread_id_.load(); }
     [[nodiscard]] uint64_t kicks() const { return kicks_; }
@@ -106,6 +113,7 @@ private:
     [[nodiscard]] VcpuGoal goal() const;
     /// Acknowledges the present goal if it is `goal`.
     void acknowledge(VcpuGoal goal);
+    void give_proof();
 
     const VcpuIndex index_;
     const PowerGate& gate_;
@@ -118,10 +126,11 @@ private:
     uint64_t kicks_ = 0;    ///< main thread
     uint64_t rekicks_ = 0;  ///< main thread
 
-    mutable std::mutex mutex_;  ///< guards goal_ and round_; nothing else is taken while it is held
+    mutable std::mutex mutex_;  ///< guards goal_ and the rounds; a leaf
     std::condition_variable goal_changed_;
     VcpuGoal goal_ = VcpuGoal::kPause;
     std::shared_ptr<VcpuRound> round_;  ///< null once acknowledged
+    std::shared_ptr<VcpuRound> proof_;  ///< null once given
 
     std::thread thread_;  ///< last, so that nothing above goes before it
 };

@@ -9,4 +9,8 @@ bool has_service_manager() {
 
 void notify_service_manager(const std::string&) {}
 
+std::optional<std::chrono::microseconds> watchdog_period() {
+    return std::nullopt;
+}
+
 }  // namespace halcyon

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "base/types.h"
 #include "daemon/service/systemd.h"
@@ -19,6 +20,8 @@ std::string one_line(std::string text) {
 
 }  // namespace
 
+ServiceManager::ServiceManager() : watchdog_period_(halcyon::watchdog_period()) {}
+
 bool ServiceManager::present() {
     return has_service_manager();
 }
@@ -28,7 +31,7 @@ void ServiceManager::describe_machine(const MachineConfig& config, std::string_v
 }
 
 std::string ServiceManager::status() const {
-    return "STATUS=" + state_ + machine_;
+    return "STATUS=" + state_ + machine_ + (problem_.empty() ? "" : "; " + problem_);
 }
 
 void ServiceManager::set_run_state(RunState state) {
@@ -55,6 +58,15 @@ void ServiceManager::ready() {
 void ServiceManager::stopping() {
     state_ = "stopping";
     notify_service_manager("STOPPING=1\n" + status());
+}
+
+void ServiceManager::alive() {
+    notify_service_manager("WATCHDOG=1");
+}
+
+void ServiceManager::set_problem(std::string problem) {
+    problem_ = one_line(std::move(problem));
+    notify_service_manager(status());
 }
 
 void ServiceManager::extend_timeout() {

@@ -1,6 +1,8 @@
 /// ServiceManager: what the VM tells the service manager that started it (sd_notify(3)).
 #pragma once
 
+#include <chrono>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -16,6 +18,9 @@ class ServiceManager {
 public:
     /// What each further proof of progress adds to the time that the end may take.
     static constexpr unsigned kExtensionSeconds = 10;
+
+    /// Before -daemonize forks.
+    ServiceManager();
 
     /// Whether anybody listens; who sends only what costs nothing need not ask.
     [[nodiscard]] static bool present();
@@ -33,6 +38,14 @@ public:
     void ready();
     /// The end has begun.
     void stopping();
+    /// How often `alive` is wanted at least; nothing when it is not.
+    [[nodiscard]] std::optional<std::chrono::microseconds> watchdog_period() const {
+        return watchdog_period_;
+    }
+    /// A sign of life.
+    void alive();
+    /// What STATUS= says behind the machine; empty when nothing is wrong.
+    void set_problem(std::string problem);
     /// The end takes long, but makes progress.
     void extend_timeout();
     /// There will be no VM.
@@ -43,6 +56,8 @@ private:
 
     std::string machine_;
     std::string state_;
+    std::string problem_;
+    std::optional<std::chrono::microseconds> watchdog_period_;
     bool ready_ = false;
 };
 

@@ -1,6 +1,8 @@
 /// The few calls of libsystemd, behind one header: built without it, they find no systemd.
 #pragma once
 
+#include <chrono>
+#include <optional>
 #include <string>
 
 namespace halcyon {
@@ -12,5 +14,9 @@ namespace halcyon {
 /// Sends `assignments` ("READY=1\nSTATUS=...") to the service manager; without one, or when it does
 /// not listen, nothing happens: no VM ends because nobody watches it. Any thread.
 void notify_service_manager(const std::string& assignments);
+
+/// The time within which the service manager wants a sign of life each time (WatchdogSec=); nothing
+/// when it wants none. It means the process that it started, so ask before -daemonize forks.
+[[nodiscard]] std::optional<std::chrono::microseconds> watchdog_period();
 
 }  // namespace halcyon
