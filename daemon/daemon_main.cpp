@@ -16,6 +16,7 @@
 #include "daemon/options/options.h"
 #include "daemon/process/daemonize.h"
 #include "daemon/service/service_manager.h"
+#include "daemon/service/systemd.h"
 
 namespace halcyon {
 namespace {
@@ -70,7 +71,8 @@ int daemon_main(int argc, char** argv, std::span<const Accelerator* const> accel
     const std::span<const char* const> arguments(argv + 1, static_cast<size_t>(argc - 1));
     Result<void> outcome = ensure_standard_descriptors();
     if (outcome) {
-        Result<Options> options = parse_command_line(arguments, accelerators);
+        Result<Options> options =
+            parse_command_line(arguments, accelerators, take_passed_sockets());
         if (options && options->information) {
             std::fputs(options->information->c_str(), stdout);
             return std::fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;

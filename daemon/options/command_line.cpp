@@ -73,11 +73,11 @@ Result<void> finish(OptionParser& parser) {
     if (machine.accelerators.empty()) {
         machine.accelerators.assign(parser.built_in.begin(), parser.built_in.end());
     }
-    const Result<void> chardevs = finish_chardevs(parser);
-    if (!chardevs) {
-        return invalid(chardevs.error().message());
+    Result<void> chardevs = add_passed_sockets(parser);
+    if (chardevs) {
+        chardevs = finish_chardevs(parser);
     }
-    return {};
+    return chardevs ? Result<void>() : invalid(chardevs.error().message());
 }
 
 }  // namespace
@@ -102,8 +102,10 @@ Result<void> apply_options_file(OptionParser& parser, const std::string& argumen
 }
 
 Result<Options> parse_command_line(std::span<const char* const> arguments,
-                                   std::span<const Accelerator* const> built_in) {
+                                   std::span<const Accelerator* const> built_in,
+                                   std::span<const PassedSocket> passed) {
     OptionParser parser;
+    parser.passed_sockets = passed;
     parser.built_in = built_in;
     parser.options.machine.firmware_path = kDefaultFirmware;
     for (size_t index = 0; index < arguments.size(); ++index) {

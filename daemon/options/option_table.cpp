@@ -168,11 +168,11 @@ constexpr OptionSpec kOptions[] = {
     {"display", "", OptionArea::kCharacter, "none", "there are no displays", apply_display},
     {"qmp", "", OptionArea::kMonitor,
      "unix:PATH[,server=on|off][,wait=on|off]|tcp:HOST:PORT[,server=on|off][,wait=on|off]|"
-     "stdio|pty|chardev:ID",
+     "fd=N[,server=on|off][,wait=on|off]|stdio|pty|chardev:ID",
      "a QMP monitor; may be repeated", apply_qmp},
     {"qmp-pretty", "", OptionArea::kMonitor,
      "unix:PATH[,server=on|off][,wait=on|off]|tcp:HOST:PORT[,server=on|off][,wait=on|off]|"
-     "stdio|pty|chardev:ID",
+     "fd=N[,server=on|off][,wait=on|off]|stdio|pty|chardev:ID",
      "the same, with its messages spread over lines", apply_qmp_pretty},
     {"mon", "", OptionArea::kMonitor, "[chardev=]ID,mode=control[,pretty=on|off]",
      "a QMP monitor on a back end made by -chardev", apply_mon},

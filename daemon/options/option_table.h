@@ -21,6 +21,7 @@ struct OptionParser {
     /// -accel and "-machine accel=" exclude each other.
     std::string accel_origin;
     std::string machine_accel_origin;
+    std::span<const PassedSocket> passed_sockets;
     bool nodefaults = false;
     bool nographic = false;
     /// -mon options whose chardev may be defined behind them.
@@ -74,6 +75,8 @@ Result<void> apply_mon(OptionParser& parser, const std::string& argument);
 Result<void> apply_qmp(OptionParser& parser, const std::string& argument);
 Result<void> apply_qmp_pretty(OptionParser& parser, const std::string& argument);
 Result<void> apply_monitor(OptionParser& parser, const std::string& argument);
+/// Makes monitors of the passed sockets that are meant for them; before `finish_chardevs`.
+Result<void> add_passed_sockets(OptionParser& parser);
 /// The checks on back ends that need all options: ids unique and known, each used once, one stdio.
 Result<void> finish_chardevs(OptionParser& parser);
 

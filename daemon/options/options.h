@@ -114,6 +114,16 @@ struct Options {
     std::optional<std::string> information;
 };
 
+/// A socket that the process was started with, and the name it was given (systemd's LISTEN_FDS and
+/// LISTEN_FDNAMES).
+struct PassedSocket {
+    int fd = -1;
+    std::string name;
+};
+
+/// The name of a listening socket that is a QMP monitor's; others have no meaning of their own.
+inline constexpr const char* kQmpSocketName = "qmp";
+
 /// The firmware without -bios: where Debian's package seabios puts it.
 inline constexpr const char* kDefaultFirmware = "/usr/share/seabios/bios.bin";
 
@@ -121,7 +131,11 @@ inline constexpr const char* kDefaultFirmware = "/usr/share/seabios/bios.bin";
 /// the accelerators that `-accel` can name, in their default order. Creates nothing and opens
 /// nothing else. The Error is one line: the option as given, for one of a file after file and line,
 /// what is wrong with it, and what it takes.
+///
+/// Each socket of `passed` that is called "qmp" is one more monitor, as if by
+/// "-qmp fd=N,server=on,wait=off", unless an option's fd= uses it; others must be used so.
 [[nodiscard]] Result<Options> parse_command_line(std::span<const char* const> arguments,
-                                                 std::span<const Accelerator* const> built_in);
+                                                 std::span<const Accelerator* const> built_in,
+                                                 std::span<const PassedSocket> passed = {});
 
 }  // namespace halcyon

@@ -9,6 +9,10 @@ bool has_service_manager() {
 
 void notify_service_manager(const std::string&) {}
 
+std::vector<PassedSocket> take_passed_sockets() {
+    return {};
+}
+
 std::optional<std::chrono::microseconds> watchdog_period() {
     return std::nullopt;
 }

@@ -4,6 +4,9 @@
 #include <chrono>
 #include <optional>
 #include <string>
+#include <vector>
+
+#include "daemon/options/options.h"
 
 namespace halcyon {
 
@@ -14,6 +17,12 @@ namespace halcyon {
 /// Sends `assignments` ("READY=1\nSTATUS=...") to the service manager; without one, or when it does
 /// not listen, nothing happens: no VM ends because nobody watches it. Any thread.
 void notify_service_manager(const std::string& assignments);
+
+/// The sockets that systemd passes to this process (LISTEN_FDS, sd_listen_fds(3)), now closed on
+/// exec; none when there is no such thing. The environment is then cleared of them, so that a
+/// second call finds none. It means the process that was started, so call it before -daemonize
+/// forks.
+[[nodiscard]] std::vector<PassedSocket> take_passed_sockets();
 
 /// The time within which the service manager wants a sign of life each time (WatchdogSec=); nothing
 /// when it wants none. It means the process that it started, so ask before -daemonize forks.
