@@ -124,7 +124,7 @@ void Application::on_client_gone() {
     }
 }
 
-Result<void> Application::run() {
+Result<ExitStatus> Application::run() {
     TRY(signals_.watch(
         loop_, [this] { end(ShutdownCause::kHostSignal, [](const Result<void>&) {}); },
         [this] {
@@ -144,7 +144,10 @@ Result<void> Application::run() {
     machine_->start([this](const Result<void>& started) { on_started(started); });
     malloc_trim(0);
     loop_.run();
-    return {};
+    if (start_failure_) {
+        return *std::move(start_failure_);
+    }
+    return status_;
 }
 
 void Application::on_started(const Result<void>& started) {
@@ -156,8 +159,8 @@ void Application::on_started(const Result<void>& started) {
         }
     } else if (!machine_->quitting()) {
         // Otherwise a quit has overtaken the start; the guest then never runs, as it should.
-        spdlog::error("the guest could not be started: {}", started.error().message());
-        manager_.failed_to_start(started.error());
+        start_failure_ = Error(started.error()).with_context("the guest could not be started");
+        end(ShutdownCause::kHostError, [](const Result<void>&) {});
     }
 }
 
@@ -232,6 +235,20 @@ bool Application::consoles_are_drained() const {
 void Application::tell_clients(const Event& event) {
     for (const std::unique_ptr<Monitor>& monitor : monitors_) {
         monitor->emit(event);
+    }
+}
+
+void Application::on_run_state_changed(RunState state) {
+    manager_.set_run_state(state);
+    if (state == RunState::kInternalError && options_.end_on_internal_error) {
+        loop_.post([this] { end_after_internal_error(); });
+    }
+}
+
+void Application::end_after_internal_error() {
+    if (machine_->run_state() == RunState::kInternalError && !machine_->quitting()) {
+        status_ = ExitStatus::kInternalError;
+        end(ShutdownCause::kHostError, [](const Result<void>&) {});
     }
 }
 

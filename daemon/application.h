@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "daemon/monitor/descriptors.h"
 #include "daemon/monitor/monitor.h"
 #include "daemon/options/options.h"
+#include "daemon/process/exit_status.h"
 #include "daemon/process/pidfile.h"
 #include "daemon/service/service_manager.h"
 #include "daemon/service/watchdog.h"
@@ -44,7 +46,8 @@ public:
     /// with the object.
     Result<Started> initialize();
     /// Starts the machine and serves until it has ended and everything is flushed.
-    Result<void> run();
+    /// What it tells is the process's exit status.
+    Result<ExitStatus> run();
 
 private:
     /// How long readers that do not read can hold up the replies to quit, and then the process's
@@ -57,6 +60,8 @@ private:
     Result<Started> wait_for_clients();
     Result<void> create_machine();
     void create_monitors();
+    /// -action internal-error=exit-failure, unless something else has become of the machine since.
+    void end_after_internal_error();
     void on_started(const Result<void>& started);
     [[nodiscard]] Monitor& monitor_of(const Session& session) const;
     /// Descriptor sets go when nobody is left who could use them, while the guest runs.
@@ -78,7 +83,7 @@ private:
     /// Tells the service manager when less is waited for than the last time.
     void watch_end();
 
-    void on_run_state_changed(RunState state) override { manager_.set_run_state(state); }
+    void on_run_state_changed(RunState state) override;
     void on_ending(ShutdownCause cause) override;
     void on_stopped() override;
     void on_resumed() override;
@@ -105,7 +110,9 @@ private:
     std::vector<Machine::Done>
         held_replies_;  ///< to quits that succeeded, until the consoles are drained
     bool consoles_drained_ = false;
-    std::function<bool()> awaited_;  ///< what `when_drained` waits for; null when it does not
+    ExitStatus status_ = ExitStatus::kEnded;
+    std::optional<Error> start_failure_;  ///< why the guest could not be started
+    std::function<bool()> awaited_;       ///< what `when_drained` waits for; null when it does not
     std::function<void()> after_drain_;
     std::unique_ptr<LoopTimer> drain_timer_;
     size_t awaited_by_end_ = 0;  ///< when the end was last looked at

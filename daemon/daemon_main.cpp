@@ -4,7 +4,6 @@
 #include <sys/prctl.h>
 
 #include <cstdio>
-#include <cstdlib>
 #include <optional>
 #include <utility>
 
@@ -15,6 +14,7 @@
 #include "daemon/event_loop/signals.h"
 #include "daemon/options/options.h"
 #include "daemon/process/daemonize.h"
+#include "daemon/process/exit_status.h"
 #include "daemon/service/service_manager.h"
 #include "daemon/service/systemd.h"
 
@@ -41,8 +41,8 @@ void name_process(const Options& options) {
     }
 }
 
-Result<void> run_daemon(Options options, std::span<const Accelerator* const> accelerators,
-                        ServiceManager& manager) {
+Result<ExitStatus> run_daemon(Options options, std::span<const Accelerator* const> accelerators,
+                              ServiceManager& manager) {
     std::optional<DaemonHandshake> handshake;
     if (options.daemonize) {
         handshake = TRY(DaemonHandshake::fork_to_background());
@@ -52,7 +52,7 @@ Result<void> run_daemon(Options options, std::span<const Accelerator* const> acc
     const std::unique_ptr<SignalSource> signals = TRY(SignalSource::create());
     Application application(std::move(options), accelerators, *signals, manager);
     if (TRY(application.initialize()) == Application::Started::kCancelled) {
-        return {};
+        return ExitStatus::kEnded;
     }
     if (handshake) {
         // The manager must know this process before the parent ends.
@@ -62,6 +62,19 @@ Result<void> run_daemon(Options options, std::span<const Accelerator* const> acc
     return application.run();
 }
 
+Result<ExitStatus> start(std::span<const char* const> arguments,
+                         std::span<const Accelerator* const> accelerators,
+                         ServiceManager& manager) {
+    TRY(ensure_standard_descriptors());
+    Options options = TRY(parse_command_line(arguments, accelerators, take_passed_sockets()));
+    if (!options.information) {
+        return run_daemon(std::move(options), accelerators, manager);
+    }
+    std::fputs(options.information->c_str(), stdout);
+    return std::fflush(stdout) == 0 ? Result<ExitStatus>(ExitStatus::kEnded)
+                                    : Error::from_errno("cannot write to standard output");
+}
+
 }  // namespace
 
 int daemon_main(int argc, char** argv, std::span<const Accelerator* const> accelerators) {
@@ -69,23 +82,13 @@ int daemon_main(int argc, char** argv, std::span<const Accelerator* const> accel
     mallopt(M_ARENA_MAX, 1);
     ServiceManager manager;
     const std::span<const char* const> arguments(argv + 1, static_cast<size_t>(argc - 1));
-    Result<void> outcome = ensure_standard_descriptors();
-    if (outcome) {
-        Result<Options> options =
-            parse_command_line(arguments, accelerators, take_passed_sockets());
-        if (options && options->information) {
-            std::fputs(options->information->c_str(), stdout);
-            return std::fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-        }
-        outcome = options ? run_daemon(*std::move(options), accelerators, manager)
-                          : Result<void>(std::move(options).error());
-    }
+    const Result<ExitStatus> outcome = start(arguments, accelerators, manager);
     if (!outcome) {
         manager.failed_to_start(outcome.error());
         std::fprintf(stderr, "%s: %s\n", kProgram, outcome.error().message().c_str());
-        return EXIT_FAILURE;
+        return static_cast<int>(ExitStatus::kNotStarted);
     }
-    return EXIT_SUCCESS;
+    return static_cast<int>(*outcome);
 }
 
 }  // namespace halcyon

@@ -139,6 +139,12 @@ constexpr OptionSpec kOptions[] = {
      apply_no_reboot},
     {"no-shutdown", "", OptionArea::kFirmware, "",
      "stop, but do not end, when the guest powers itself off", apply_no_shutdown},
+    {"action", "", OptionArea::kFirmware,
+     "[reboot=reset|shutdown][,shutdown=poweroff|pause][,internal-error=pause|exit-failure]",
+     "what becomes of the machine when the guest resets it (default reset), switches it\n"
+     "off (poweroff), or when its accelerator cannot go on (pause; exit-failure ends it\n"
+     "with exit status 2)",
+     apply_action},
     {"serial", "", OptionArea::kCharacter,
      "stdio|pty|null|none|file:PATH|unix:PATH[,server=on|off][,wait=on|off]|"
      "tcp:HOST:PORT[,server=on|off][,wait=on|off]|chardev:ID",

@@ -110,6 +110,8 @@ struct Options {
     /// -name process=; empty without.
     std::string process_name;
     bool daemonize = false;
+    /// -action internal-error=exit-failure: the run state internal-error ends the machine.
+    bool end_on_internal_error = false;
     /// -help, -version and the like: print this, exit 0, do nothing else.
     std::optional<std::string> information;
 };
