@@ -98,6 +98,16 @@ void Application::create_monitors() {
         return MachinePhase{.preconfig = state == RunState::kPreconfig,
                             .run_state = static_cast<unsigned>(to_qmp(state))};
     });
+    dispatcher_->set_command_watch([](const Request& request, const std::function<void()>& run) {
+        const LogScope log_scope("QMP_COMMAND", request.command);
+        // Who only asks does so again and again.
+        if (request.command.starts_with("query-")) {
+            spdlog::debug("QMP command {}", request.command);
+        } else {
+            LOG_CLIENT("QMP command {}", request.command);
+        }
+        run();
+    });
     for (const MonitorOptions& monitor : options_.monitors) {
         const SessionConfig config{.version = {.major = kQapiVersion.major,
                                                .minor = kQapiVersion.minor,

@@ -13,6 +13,7 @@
 #include "daemon/application.h"
 #include "daemon/event_loop/signals.h"
 #include "daemon/options/options.h"
+#include "daemon/options/values.h"
 #include "daemon/process/daemonize.h"
 #include "daemon/process/exit_status.h"
 #include "daemon/service/service_manager.h"
@@ -23,15 +24,52 @@ namespace {
 
 constexpr const char* kProgram = "halcyond";
 
+spdlog::level::level_enum to_spdlog(LogLevel level) {
+    switch (level) {
+        case LogLevel::kDebug:
+            return spdlog::level::debug;
+        case LogLevel::kInfo:
+            return spdlog::level::info;
+        case LogLevel::kWarning:
+            return spdlog::level::warn;
+        case LogLevel::kError:
+            return spdlog::level::err;
+        case LogLevel::kOff:
+            return spdlog::level::off;
+    }
+    return spdlog::level::warn;
+}
+
+/// The journal's fields that every message of this process has.
+std::vector<std::string> log_fields(const MachineConfig& config) {
+    std::vector<std::string> fields;
+    if (!config.name.empty()) {
+        fields.push_back("VM_NAME=" + config.name);
+    }
+    if (config.uuid) {
+        fields.push_back("VM_UUID=" + format_uuid(*config.uuid));
+    }
+    return fields;
+}
+
 Result<void> set_up_log(const Options& options) {
+    LogLevel usual = LogLevel::kWarning;
     if (!options.log_file.empty()) {
         Result<void> opened = log_to_file(options.log_file);
-        return opened ? Result<void>() : std::move(opened).error().with_context("-D");
+        if (!opened) {
+            return std::move(opened).error().with_context("-D");
+        }
+    } else if (stderr_is_journal()) {
+        usual = LogLevel::kInfo;
+        spdlog::set_default_logger(std::make_shared<spdlog::logger>(
+            kProgram, make_journal_sink(log_fields(options.machine))));
+    } else {
+        spdlog::set_default_logger(std::make_shared<spdlog::logger>(
+            kProgram, std::make_shared<spdlog::sinks::stderr_sink_mt>()));
+        // As errors of the command line look: "halcyond: warning: ...".
+        spdlog::set_pattern("%n: %l: %v");
     }
-    spdlog::set_default_logger(std::make_shared<spdlog::logger>(
-        kProgram, std::make_shared<spdlog::sinks::stderr_sink_mt>()));
-    // As errors of the command line look: "halcyond: warning: ...".
-    spdlog::set_pattern("%n: %l: %v");
+    spdlog::set_level(to_spdlog(options.log_level.value_or(usual)));
     return {};
 }
 
@@ -70,9 +108,11 @@ Result<ExitStatus> start(std::span<const char* const> arguments,
     if (!options.information) {
         return run_daemon(std::move(options), accelerators, manager);
     }
-    std::fputs(options.information->c_str(), stdout);
-    return std::fflush(stdout) == 0 ? Result<ExitStatus>(ExitStatus::kEnded)
-                                    : Error::from_errno("cannot write to standard output");
+    // Either may be the one that fails.
+    const bool written = std::fputs(options.information->c_str(), stdout) >= 0;
+    return std::fflush(stdout) == 0 && written
+               ? Result<ExitStatus>(ExitStatus::kEnded)
+               : Error::from_errno("cannot write to standard output");
 }
 
 }  // namespace
@@ -85,7 +125,9 @@ int daemon_main(int argc, char** argv, std::span<const Accelerator* const> accel
     const Result<ExitStatus> outcome = start(arguments, accelerators, manager);
     if (!outcome) {
         manager.failed_to_start(outcome.error());
-        std::fprintf(stderr, "%s: %s\n", kProgram, outcome.error().message().c_str());
+        // The journal takes the weight of a line from its beginning (sd-daemon(3)).
+        std::fprintf(stderr, "%s%s: %s\n", stderr_is_journal() ? "<3>" : "", kProgram,
+                     outcome.error().message().c_str());
         return static_cast<int>(ExitStatus::kNotStarted);
     }
     return static_cast<int>(*outcome);

@@ -458,6 +458,7 @@ void Machine::handle_shutdown(ShutdownCause cause) {
 }
 
 void Machine::handle_vcpu_fault(VcpuIndex index, const std::string& detail) {
+    const LogScope log_scope("VCPU", std::to_string(index.value()));
     LOG_GUEST("vCPU {} cannot go on: {}", index.value(), detail);
     if (ending_) {
         return;

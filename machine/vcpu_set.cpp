@@ -121,6 +121,7 @@ void VcpuSet::on_rekick_due() {
         const auto since = probe.cpu_time - watch.cpu_time.value_or(probe.cpu_time);
         watch.cpu_time = watch.cpu_time.value_or(probe.cpu_time);
         if (may_be_lost(probe, since) && !thread.acknowledged()) {
+            const LogScope log_scope("VCPU", std::to_string(thread.index().value()));
             LOG_GUEST("vCPU {} has not acknowledged a kick: {}; kicking again",
                       thread.index().value(), probe.describe(thread.thread_id()));
             thread.rekick();

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "accel/run_entry.h"
+#include "base/log.h"
 
 namespace halcyon {
 
@@ -204,6 +205,7 @@ void VcpuThread::acknowledge(VcpuGoal goal) {
 void VcpuThread::thread_main() noexcept {
     thread_id_.store(::gettid());
     ::pthread_setname_np(::pthread_self(), ("vcpu" + std::to_string(index_.value())).c_str());
+    const LogScope log_scope("VCPU", std::to_string(index_.value()));
     vcpu_->attach_thread();
     VcpuState state = VcpuState::kPaused;
     while (state != VcpuState::kStopping) {

@@ -86,6 +86,27 @@ Result<void> apply_log_file(OptionParser& parser, const std::string& argument) {
     return {};
 }
 
+Result<void> apply_log_level(OptionParser& parser, const std::string& argument) {
+    constexpr std::pair<std::string_view, LogLevel> kLevels[] = {{"debug", LogLevel::kDebug},
+                                                                 {"info", LogLevel::kInfo},
+                                                                 {"warning", LogLevel::kWarning},
+                                                                 {"error", LogLevel::kError},
+                                                                 {"off", LogLevel::kOff}};
+    std::string names;
+    for (const auto& [name, level] : kLevels) {
+        if (argument == name) {
+            parser.options.log_level = level;
+            return {};
+        }
+        names += std::string(name) + "\n";
+    }
+    if (asks_for_help(argument)) {
+        parser.options.information = "Log levels:\n" + names;
+        return {};
+    }
+    return invalid("there is no such level");
+}
+
 Result<void> apply_quit_timeout(OptionParser& parser, const std::string& argument) {
     constexpr std::chrono::milliseconds kLongest = std::chrono::hours(1);
     const std::optional<std::chrono::milliseconds> timeout = parse_seconds(argument);
@@ -189,6 +210,8 @@ constexpr OptionSpec kOptions[] = {
      "go to the background once the sockets listen and the pidfile is written", apply_daemonize},
     {"D", "", OptionArea::kProcess, "FILE", "append the log to FILE instead of standard error",
      apply_log_file},
+    {"d", "", OptionArea::kProcess, "debug|info|warning|error|off|help",
+     "log what is at least so grave (default warning; info in the journal)", apply_log_level},
     {"quit-timeout", "", OptionArea::kProcess, "SECONDS",
      "how long a vCPU may take to leave the hypervisor before quit\n"
      "reports that it did not (default 5)",

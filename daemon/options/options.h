@@ -15,6 +15,9 @@
 
 namespace halcyon {
 
+/// What is logged: messages of this weight and above.
+enum class LogLevel { kDebug, kInfo, kWarning, kError, kOff };
+
 /// -chardev null
 struct NullChardevOptions {};
 
@@ -107,6 +110,8 @@ struct Options {
     /// -pidfile and -D; empty without.
     std::string pidfile;
     std::string log_file;
+    /// -d; nothing for the default: info in the journal, warnings elsewhere.
+    std::optional<LogLevel> log_level;
     /// -name process=; empty without.
     std::string process_name;
     bool daemonize = false;

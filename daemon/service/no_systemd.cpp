@@ -13,6 +13,14 @@ std::vector<PassedSocket> take_passed_sockets() {
     return {};
 }
 
+bool stderr_is_journal() {
+    return false;
+}
+
+std::shared_ptr<spdlog::sinks::sink> make_journal_sink(std::vector<std::string>) {
+    return nullptr;
+}
+
 std::optional<std::chrono::microseconds> watchdog_period() {
     return std::nullopt;
 }

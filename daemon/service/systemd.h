@@ -2,9 +2,12 @@
 #pragma once
 
 #include <chrono>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
+
+#include <spdlog/spdlog.h>
 
 #include "daemon/options/options.h"
 
@@ -23,6 +26,14 @@ void notify_service_manager(const std::string& assignments);
 /// second call finds none. It means the process that was started, so call it before -daemonize
 /// forks.
 [[nodiscard]] std::vector<PassedSocket> take_passed_sockets();
+
+/// Whether standard error goes to the journal (JOURNAL_STREAM, systemd.exec(5)).
+[[nodiscard]] bool stderr_is_journal();
+
+/// A sink that sends messages to the journal, in its own protocol: with their weight, with `fields`
+/// ("VM_NAME=web"), and with those of the thread's LogScopes. Null when built without libsystemd.
+[[nodiscard]] std::shared_ptr<spdlog::sinks::sink> make_journal_sink(
+    std::vector<std::string> fields);
 
 /// The time within which the service manager wants a sign of life each time (WatchdogSec=); nothing
 /// when it wants none. It means the process that it started, so ask before -daemonize forks.
