@@ -31,7 +31,31 @@ Application::~Application() {
 
 // -- start ----------------------------------------------------------------------------------------
 
+namespace {
+
+SandboxMode default_sandbox() {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    // The sanitizers' own calls are not in the lists.
+    return SandboxMode::kOff;
+#else
+    return sandbox_is_built_in() ? SandboxMode::kOn : SandboxMode::kOff;
+#endif
+}
+
+SandboxRole role_of(ThreadKind kind) {
+    switch (kind) {
+        case ThreadKind::kVcpu:
+            return SandboxRole::kVcpu;
+        case ThreadKind::kBackground:
+            return SandboxRole::kBackground;
+    }
+    return SandboxRole::kVcpu;
+}
+
+}  // namespace
+
 Result<Application::Started> Application::initialize() {
+    sandbox_ = TRY(Sandbox::create(options_.sandbox.value_or(default_sandbox())));
     TRY(create_chardevs());
     if (TRY(wait_for_clients()) == Started::kCancelled) {
         return Started::kCancelled;
@@ -78,6 +102,11 @@ Result<void> Application::create_machine() {
     MachineConfig& config = options_.machine;
     for (const std::optional<std::string>& id : options_.serial) {
         config.serial_ports.push_back(id ? &chardevs_.slot(*id) : nullptr);
+    }
+    if (sandbox_) {
+        config.on_thread_start = [sandbox = sandbox_.get()](ThreadKind kind) {
+            sandbox->enter(role_of(kind));
+        };
     }
     config.debug_console = options_.debugcon ? &chardevs_.slot(*options_.debugcon) : nullptr;
     machine_ = TRY(Machine::create(std::move(config), loop_, *this));
@@ -142,6 +171,10 @@ Result<ExitStatus> Application::run() {
                 chardev->on_continued();
             }
         }));
+    // What the start needed beyond it is done; nothing of a client's has been read yet.
+    if (sandbox_) {
+        sandbox_->enter(SandboxRole::kMain);
+    }
     for (const std::unique_ptr<Monitor>& monitor : monitors_) {
         monitor->start();
     }

@@ -17,6 +17,7 @@
 #include "daemon/options/options.h"
 #include "daemon/process/exit_status.h"
 #include "daemon/process/pidfile.h"
+#include "daemon/sandbox/sandbox.h"
 #include "daemon/service/service_manager.h"
 #include "daemon/service/watchdog.h"
 #include "machine/machine.h"
@@ -100,6 +101,7 @@ private:
     ServiceManager& manager_;
     MainLoop loop_;
     std::unique_ptr<Pidfile> pidfile_;
+    std::unique_ptr<Sandbox> sandbox_;  ///< null with -sandbox off
     ChardevRegistry chardevs_{loop_};
     DescriptorSets descriptor_sets_;
     EventThrottle throttle_{loop_, [this](const Event& event) { tell_clients(event); }};

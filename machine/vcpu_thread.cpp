@@ -94,10 +94,12 @@ private:
     const VcpuThread& thread_;
 };
 
-VcpuThread::VcpuThread(VcpuIndex index, GuestIo& io, const PowerGate& gate, OnExited on_exited)
+VcpuThread::VcpuThread(VcpuIndex index, GuestIo& io, const PowerGate& gate, OnExited on_exited,
+                       std::function<void()> on_start)
     : index_(index),
       gate_(gate),
       on_exited_(std::move(on_exited)),
+      on_start_(std::move(on_start)),
       io_(std::make_unique<Io>(io, *this)) {}
 
 VcpuThread::~VcpuThread() = default;
@@ -207,6 +209,9 @@ void VcpuThread::thread_main() noexcept {
     ::pthread_setname_np(::pthread_self(), ("vcpu" + std::to_string(index_.value())).c_str());
     const LogScope log_scope("VCPU", std::to_string(index_.value()));
     vcpu_->attach_thread();
+    if (on_start_) {
+        on_start_();
+    }
     VcpuState state = VcpuState::kPaused;
     while (state != VcpuState::kStopping) {
         state_.store(state);

@@ -53,8 +53,9 @@ public:
     /// Called on the vCPU's thread when the guest made it exit, before the thread parks.
     using OnExited = std::function<void(VcpuIndex, const RunOutcome&)>;
 
-    /// `io` and `gate` outlive it.
-    VcpuThread(VcpuIndex index, GuestIo& io, const PowerGate& gate, OnExited on_exited);
+    /// `io` and `gate` outlive it. `on_start` runs on the thread before anything of the guest's.
+    VcpuThread(VcpuIndex index, GuestIo& io, const PowerGate& gate, OnExited on_exited,
+               std::function<void()> on_start = nullptr);
     /// Needs the thread to have been joined, or never launched.
     ~VcpuThread();
     VcpuThread(const VcpuThread&) = delete;
@@ -118,6 +119,7 @@ private:
     const VcpuIndex index_;
     const PowerGate& gate_;
     OnExited on_exited_;
+    std::function<void()> on_start_;
     std::unique_ptr<Io> io_;
     std::unique_ptr<Vcpu> vcpu_;
 

@@ -300,4 +300,23 @@ Result<void> apply_action(OptionParser& parser, const std::string& argument) {
     return values.expect_empty();
 }
 
+Result<void> apply_sandbox(OptionParser& parser, const std::string& argument) {
+    KeyValues values = TRY(KeyValues::parse(argument, "enable"));
+    const std::string mode = TRY(values.take_required("enable"));
+    if (mode != "on" && mode != "log" && mode != "off") {
+        return invalid("'" + mode + "' is neither on, log nor off");
+    }
+    // What QEMU denies on demand no thread is allowed here.
+    for (const char* key : {"obsolete", "elevateprivileges", "spawn", "resourcecontrol"}) {
+        const std::optional<std::string> value = values.take(key);
+        if (value && *value != "deny") {
+            return invalid(std::string(key) + "= can only be deny");
+        }
+    }
+    parser.options.sandbox = mode == "on"    ? SandboxMode::kOn
+                             : mode == "log" ? SandboxMode::kLog
+                                             : SandboxMode::kOff;
+    return values.expect_empty();
+}
+
 }  // namespace halcyon

@@ -216,6 +216,10 @@ constexpr OptionSpec kOptions[] = {
      "how long a vCPU may take to leave the hypervisor before quit\n"
      "reports that it did not (default 5)",
      apply_quit_timeout},
+    {"sandbox", "", OptionArea::kProcess, "on|log|off",
+     "what becomes of system calls that a thread has no business with: they fail (on, the\n"
+     "default), are logged by the kernel, or are made; QEMU's further keys may say deny",
+     apply_sandbox},
     {"nodefaults", "", OptionArea::kProcess, "", "no default devices; -nographic adds none",
      apply_nodefaults},
     {"options-file", "", OptionArea::kProcess, "FILE",

@@ -18,6 +18,13 @@ namespace halcyon {
 /// What is logged: messages of this weight and above.
 enum class LogLevel { kDebug, kInfo, kWarning, kError, kOff };
 
+/// -sandbox: what becomes of a system call that a thread has no business with.
+enum class SandboxMode {
+    kOn,   ///< it fails
+    kLog,  ///< the kernel's audit log has it
+    kOff,  ///< nothing
+};
+
 /// -chardev null
 struct NullChardevOptions {};
 
@@ -112,6 +119,8 @@ struct Options {
     std::string log_file;
     /// -d; nothing for the default: info in the journal, warnings elsewhere.
     std::optional<LogLevel> log_level;
+    /// -sandbox; nothing for the default: on, where the build has it and no sanitizer.
+    std::optional<SandboxMode> sandbox;
     /// -name process=; empty without.
     std::string process_name;
     bool daemonize = false;
