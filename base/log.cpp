@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 
+#include <utility>
+
 #include <spdlog/sinks/basic_file_sink.h>
 
 #include "base/unique_fd.h"
@@ -22,6 +24,27 @@ Result<void> log_to_file(const std::string& path) {
     }
     spdlog::flush_on(spdlog::level::info);
     return {};
+}
+
+namespace {
+
+// What a thread is at is its own, and the log's sinks run on the thread that logs.
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables)
+thread_local const LogScope* innermost_scope = nullptr;
+
+}  // namespace
+
+LogScope::LogScope(const char* field, std::string value)
+    : field_(field), value_(std::move(value)), outer_(innermost_scope) {
+    innermost_scope = this;
+}
+
+LogScope::~LogScope() {
+    innermost_scope = outer_;
+}
+
+const LogScope* LogScope::innermost() {
+    return innermost_scope;
 }
 
 bool LogRateLimit::permit(uint64_t* suppressed) {

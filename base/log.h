@@ -16,6 +16,28 @@ namespace halcyon {
 /// start.
 Result<void> log_to_file(const std::string& path);
 
+/// A field that the calling thread's messages carry while this lives, where the log has fields (the
+/// journal): VCPU=0. Scopes end in the opposite order of their beginning, on their thread.
+class LogScope {
+public:
+    /// `field` is a literal of capital letters.
+    LogScope(const char* field, std::string value);
+    ~LogScope();
+    LogScope(const LogScope&) = delete;
+    LogScope& operator=(const LogScope&) = delete;
+
+    /// The calling thread's innermost scope; null without one. `outer` leads to the others.
+    [[nodiscard]] static const LogScope* innermost();
+    [[nodiscard]] const LogScope* outer() const { return outer_; }
+    [[nodiscard]] const char* field() const { return field_; }
+    [[nodiscard]] const std::string& value() const { return value_; }
+
+private:
+    const char* field_;
+    std::string value_;
+    const LogScope* outer_;
+};
+
 /// At most `kBurst` messages in each `kInterval`, for what a guest can trigger at will; says
 /// afterwards how many were left out. One object per place in the code, from any thread.
 class LogRateLimit {
@@ -35,15 +57,21 @@ private:
 
 }  // namespace halcyon
 
-/// A warning that the guest can cause: rate limited. The short name is the safe one.
-#define LOG_GUEST(...)                                                                          \
-    do {                                                                                        \
-        static ::halcyon::LogRateLimit halcyon_limit;                                           \
-        uint64_t halcyon_suppressed = 0;                                                        \
-        if (halcyon_limit.permit(&halcyon_suppressed)) {                                        \
-            if (halcyon_suppressed != 0) {                                                      \
-                spdlog::warn("({} like messages from the guest left out)", halcyon_suppressed); \
-            }                                                                                   \
-            spdlog::warn(__VA_ARGS__);                                                          \
-        }                                                                                       \
+/// A message that others than we can cause, as often as they like: rate limited.
+#define HALCYON_LOG_LIMITED(level, who, ...)                                          \
+    do {                                                                              \
+        static ::halcyon::LogRateLimit halcyon_limit;                                 \
+        uint64_t halcyon_suppressed = 0;                                              \
+        if (spdlog::should_log(level) && halcyon_limit.permit(&halcyon_suppressed)) { \
+            if (halcyon_suppressed != 0) {                                            \
+                spdlog::log(level, "({} like messages from " who " left out)",        \
+                            halcyon_suppressed);                                      \
+            }                                                                         \
+            spdlog::log(level, __VA_ARGS__);                                          \
+        }                                                                             \
     } while (false)
+
+/// A warning that the guest can cause: rate limited. The short name is the safe one.
+#define LOG_GUEST(...) HALCYON_LOG_LIMITED(spdlog::level::warn, "the guest", __VA_ARGS__)
+/// What a client can cause, for who wants to know; rate limited.
+#define LOG_CLIENT(...) HALCYON_LOG_LIMITED(spdlog::level::info, "clients", __VA_ARGS__)

@@ -17,8 +17,11 @@
 namespace halcyon {
 
 Application::Application(Options options, std::span<const Accelerator* const> accelerators,
-                         SignalSource& signals)
-    : options_(std::move(options)), accelerators_(accelerators), signals_(signals) {}
+                         SignalSource& signals, ServiceManager& manager)
+    : options_(std::move(options)),
+      accelerators_(accelerators),
+      signals_(signals),
+      manager_(manager) {}
 
 Application::~Application() {
     signals_.unwatch();
@@ -29,7 +32,31 @@ Application::~Application() {
 
 // -- start ----------------------------------------------------------------------------------------
 
+namespace {
+
+SandboxMode default_sandbox() {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    // The sanitizers' own calls are not in the lists.
+    return SandboxMode::kOff;
+#else
+    return sandbox_is_built_in() ? SandboxMode::kOn : SandboxMode::kOff;
+#endif
+}
+
+SandboxRole role_of(ThreadKind kind) {
+    switch (kind) {
+        case ThreadKind::kVcpu:
+            return SandboxRole::kVcpu;
+        case ThreadKind::kBackground:
+            return SandboxRole::kBackground;
+    }
+    return SandboxRole::kVcpu;
+}
+
+}  // namespace
+
 Result<Application::Started> Application::initialize() {
+    sandbox_ = TRY(Sandbox::create(options_.sandbox.value_or(default_sandbox())));
     TRY(create_chardevs());
     if (TRY(wait_for_clients()) == Started::kCancelled) {
         return Started::kCancelled;
@@ -62,6 +89,7 @@ Result<Application::Started> Application::wait_for_clients() {
         auto& chardev = static_cast<SocketChardev&>(*chardevs_.find(options.id));
         std::fprintf(stderr, "halcyond: %s: waiting for connection on: %s\n",
                      options.origin.c_str(), chardev.filename().c_str());
+        manager_.set_status("waiting for a client of " + options.origin);
         while (!TRY(chardev.wait_for_client(signals_.fd()))) {
             if (signals_.take_end_request()) {
                 return Started::kCancelled;
@@ -76,8 +104,16 @@ Result<void> Application::create_machine() {
     for (const std::optional<std::string>& id : options_.serial) {
         config.serial_ports.push_back(id ? &chardevs_.slot(*id) : nullptr);
     }
+    if (sandbox_) {
+        config.on_thread_start = [sandbox = sandbox_.get()](ThreadKind kind) {
+            sandbox->enter(role_of(kind));
+        };
+    }
     config.debug_console = options_.debugcon ? &chardevs_.slot(*options_.debugcon) : nullptr;
     machine_ = TRY(Machine::create(std::move(config), loop_, *this));
+    const Accelerator* accelerator = machine_->accelerator();
+    manager_.describe_machine(machine_->config(), accelerator ? accelerator->name() : "");
+    manager_.set_run_state(machine_->run_state());
     return {};
 }
 
@@ -91,6 +127,16 @@ void Application::create_monitors() {
         const RunState state = machine_->run_state();
         return MachinePhase{.preconfig = state == RunState::kPreconfig,
                             .run_state = static_cast<unsigned>(to_qmp(state))};
+    });
+    dispatcher_->set_command_watch([](const Request& request, const std::function<void()>& run) {
+        const LogScope log_scope("QMP_COMMAND", request.command);
+        // Who only asks does so again and again.
+        if (request.command.starts_with("query-")) {
+            spdlog::debug("QMP command {}", request.command);
+        } else {
+            LOG_CLIENT("QMP command {}", request.command);
+        }
+        run();
     });
     for (const MonitorOptions& monitor : options_.monitors) {
         const SessionConfig config{.version = {.major = kQapiVersion.major,
@@ -118,7 +164,7 @@ void Application::on_client_gone() {
     }
 }
 
-Result<void> Application::run() {
+Result<ExitStatus> Application::run() {
     TRY(signals_.watch(
         loop_, [this] { end(ShutdownCause::kHostSignal, [](const Result<void>&) {}); },
         [this] {
@@ -126,6 +172,10 @@ Result<void> Application::run() {
                 chardev->on_continued();
             }
         }));
+    // What the start needed beyond it is done; nothing of a client's has been read yet.
+    if (sandbox_) {
+        sandbox_->enter(SandboxRole::kMain);
+    }
     for (const std::unique_ptr<Monitor>& monitor : monitors_) {
         monitor->start();
     }
@@ -135,15 +185,27 @@ Result<void> Application::run() {
     for (const std::unique_ptr<Chardev>& chardev : chardevs_.all()) {
         chardev->accept_waiting();
     }
-    machine_->start([this](const Result<void>& started) {
-        // A quit may overtake the start; the guest then never runs, as it should.
-        if (!started && !machine_->quitting()) {
-            spdlog::error("the guest could not be started: {}", started.error().message());
-        }
-    });
+    machine_->start([this](const Result<void>& started) { on_started(started); });
     malloc_trim(0);
     loop_.run();
-    return {};
+    if (start_failure_) {
+        return *std::move(start_failure_);
+    }
+    return status_;
+}
+
+void Application::on_started(const Result<void>& started) {
+    if (started) {
+        manager_.ready();
+        if (manager_.watchdog_period()) {
+            watchdog_ =
+                std::make_unique<Watchdog>(loop_, *manager_.watchdog_period(), *machine_, manager_);
+        }
+    } else if (!machine_->quitting()) {
+        // Otherwise a quit has overtaken the start; the guest then never runs, as it should.
+        start_failure_ = Error(started.error()).with_context("the guest could not be started");
+        end(ShutdownCause::kHostError, [](const Result<void>&) {});
+    }
 }
 
 // -- end ------------------------------------------------------------------------------------------
@@ -219,6 +281,39 @@ void Application::tell_clients(const Event& event) {
     for (const std::unique_ptr<Monitor>& monitor : monitors_) {
         monitor->emit(event);
     }
+}
+
+void Application::on_run_state_changed(RunState state) {
+    manager_.set_run_state(state);
+    if (state == RunState::kInternalError && options_.end_on_internal_error) {
+        loop_.post([this] { end_after_internal_error(); });
+    }
+}
+
+void Application::end_after_internal_error() {
+    if (machine_->run_state() == RunState::kInternalError && !machine_->quitting()) {
+        status_ = ExitStatus::kInternalError;
+        end(ShutdownCause::kHostError, [](const Result<void>&) {});
+    }
+}
+
+void Application::on_ending(ShutdownCause) {
+    watchdog_.reset();
+    manager_.stopping();
+    if (ServiceManager::present()) {
+        progress_timer_ = loop_.make_timer([this] { watch_end(); });
+        progress_timer_->arm(loop_.now() + kProgressInterval);
+        awaited_by_end_ = machine_->config().vcpu_count;
+    }
+}
+
+void Application::watch_end() {
+    const size_t awaited = machine_->awaited_by_end();
+    if (awaited < awaited_by_end_) {
+        manager_.extend_timeout();
+    }
+    awaited_by_end_ = awaited;
+    progress_timer_->arm(loop_.now() + kProgressInterval);
 }
 
 void Application::on_stopped() {

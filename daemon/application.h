@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -14,7 +15,11 @@
 #include "daemon/monitor/descriptors.h"
 #include "daemon/monitor/monitor.h"
 #include "daemon/options/options.h"
+#include "daemon/process/exit_status.h"
 #include "daemon/process/pidfile.h"
+#include "daemon/sandbox/sandbox.h"
+#include "daemon/service/service_manager.h"
+#include "daemon/service/watchdog.h"
 #include "machine/machine.h"
 #include "protocol/dispatcher.h"
 #include "protocol/event_throttle.h"
@@ -27,7 +32,7 @@ namespace halcyon {
 class Application final : private MachineObserver {
 public:
     Application(Options options, std::span<const Accelerator* const> accelerators,
-                SignalSource& signals);
+                SignalSource& signals, ServiceManager& manager);
     ~Application() override;
     Application(const Application&) = delete;
     Application& operator=(const Application&) = delete;
@@ -42,17 +47,23 @@ public:
     /// with the object.
     Result<Started> initialize();
     /// Starts the machine and serves until it has ended and everything is flushed.
-    Result<void> run();
+    /// What it tells is the process's exit status.
+    Result<ExitStatus> run();
 
 private:
     /// How long readers that do not read can hold up the replies to quit, and then the process's
     /// end.
     static constexpr std::chrono::milliseconds kDrainTimeout{250};
+    /// How often an end that takes its time is looked at for progress.
+    static constexpr std::chrono::milliseconds kProgressInterval{500};
 
     Result<void> create_chardevs();
     Result<Started> wait_for_clients();
     Result<void> create_machine();
     void create_monitors();
+    /// -action internal-error=exit-failure, unless something else has become of the machine since.
+    void end_after_internal_error();
+    void on_started(const Result<void>& started);
     [[nodiscard]] Monitor& monitor_of(const Session& session) const;
     /// Descriptor sets go when nobody is left who could use them, while the guest runs.
     void on_client_gone();
@@ -70,7 +81,11 @@ private:
     void answer_quits();
     [[nodiscard]] bool all_drained() const;
     [[nodiscard]] bool consoles_are_drained() const;
+    /// Tells the service manager when less is waited for than the last time.
+    void watch_end();
 
+    void on_run_state_changed(RunState state) override;
+    void on_ending(ShutdownCause cause) override;
     void on_stopped() override;
     void on_resumed() override;
     void on_reset(ShutdownCause cause) override;
@@ -83,8 +98,10 @@ private:
     Options options_;
     std::span<const Accelerator* const> accelerators_;
     SignalSource& signals_;
+    ServiceManager& manager_;
     MainLoop loop_;
     std::unique_ptr<Pidfile> pidfile_;
+    std::unique_ptr<Sandbox> sandbox_;  ///< null with -sandbox off
     ChardevRegistry chardevs_{loop_};
     DescriptorSets descriptor_sets_;
     qom::UserObjects objects_;
@@ -96,9 +113,14 @@ private:
     std::vector<Machine::Done>
         held_replies_;  ///< to quits that succeeded, until the consoles are drained
     bool consoles_drained_ = false;
-    std::function<bool()> awaited_;  ///< what `when_drained` waits for; null when it does not
+    ExitStatus status_ = ExitStatus::kEnded;
+    std::optional<Error> start_failure_;  ///< why the guest could not be started
+    std::function<bool()> awaited_;       ///< what `when_drained` waits for; null when it does not
     std::function<void()> after_drain_;
     std::unique_ptr<LoopTimer> drain_timer_;
+    size_t awaited_by_end_ = 0;  ///< when the end was last looked at
+    std::unique_ptr<LoopTimer> progress_timer_;
+    std::unique_ptr<Watchdog> watchdog_;  ///< from the start to the beginning of the end
 };
 
 }  // namespace halcyon

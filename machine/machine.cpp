@@ -90,11 +90,18 @@ Result<void> Machine::launch_vcpus() {
     for (uint32_t i = 0; i < config_.vcpu_count; ++i) {
         auto thread = std::make_unique<VcpuThread>(
             VcpuIndex(i), board_->io(), power_gate_,
-            [this](VcpuIndex index, const RunOutcome& outcome) { on_vcpu_exited(index, outcome); });
+            [this](VcpuIndex index, const RunOutcome& outcome) { on_vcpu_exited(index, outcome); },
+            [this] { on_thread_start(ThreadKind::kVcpu); });
         TRY(thread->launch(*partition_));
         vcpus_.add(std::move(thread));
     }
     return {};
+}
+
+void Machine::on_thread_start(ThreadKind kind) const {
+    if (config_.on_thread_start) {
+        config_.on_thread_start(kind);
+    }
 }
 
 std::vector<VcpuInfo> Machine::vcpus() {
@@ -133,6 +140,12 @@ Result<void> Machine::inject_nmi() {
              .data = 4 << 8}));
     }
     return {};
+}
+
+void Machine::prove_vcpus_alive(std::function<void()> done) {
+    if (!ending_) {
+        vcpus_.prove_alive(std::move(done));
+    }
 }
 
 // -- requests, one at a time ----------------------------------------------------------------------
@@ -333,7 +346,9 @@ void Machine::run_guest() {
 void Machine::set_run_state(RunState state) {
     TRACE(trace::runstate_set, "current_run_state {} new_state {}", to_string(run_state_),
           to_string(state));
-    run_state_ = state;
+    if (std::exchange(run_state_, state) != state) {
+        observer_.on_run_state_changed(state);
+    }
 }
 
 void Machine::stop_in(RunState state) {
@@ -457,6 +472,7 @@ void Machine::handle_shutdown(ShutdownCause cause) {
 }
 
 void Machine::handle_vcpu_fault(VcpuIndex index, const std::string& detail) {
+    const LogScope log_scope("VCPU", std::to_string(index.value()));
     LOG_GUEST("vCPU {} cannot go on: {}", index.value(), detail);
     if (ending_) {
         return;
@@ -497,6 +513,7 @@ void Machine::quit(ShutdownCause cause, Done done) {
 void Machine::begin_end(ShutdownCause cause) {
     ending_ = true;
     end_cause_ = cause;
+    observer_.on_ending(cause);
     abandon_requests();
     // Also when the guest ended itself and nobody waits: a vCPU that does not leave is to be seen
     // in the log.
@@ -508,6 +525,10 @@ void Machine::begin_end(ShutdownCause cause) {
         vcpus_ended_ = true;
         try_finish_end();
     });
+}
+
+size_t Machine::awaited_by_end() const {
+    return ended_ ? 0 : vcpus_.count_unacknowledged() + tasks_.size();
 }
 
 void Machine::on_quit_timeout() {

@@ -35,6 +35,10 @@ public:
     virtual void on_resumed() = 0;  ///< QMP RESUME
     virtual void on_reset(ShutdownCause cause) = 0;
     virtual void on_powerdown() = 0;
+    /// `Machine::run_state` has changed; the event that tells clients, if there is one, follows.
+    virtual void on_run_state_changed(RunState state) { static_cast<void>(state); }
+    /// The end has begun; told once. on_shutdown follows when all vCPUs have left.
+    virtual void on_ending(ShutdownCause cause) { static_cast<void>(cause); }
     /// SHUTDOWN. The machine may go on (-no-shutdown) or `on_ended` follows.
     virtual void on_shutdown(ShutdownCause cause) = 0;
     /// Every vCPU thread is joined and the partition closed: the process should now end. Called
@@ -122,6 +126,12 @@ public:
     /// The latest dump.
     [[nodiscard]] DumpStatus dump_status() const;
 
+    /// Completes when every vCPU that runs has answered a kick; see VcpuSet::prove_alive. Never,
+    /// once the end has begun.
+    void prove_vcpus_alive(std::function<void()> done);
+    /// The first vCPU that owes the answer; empty when none.
+    [[nodiscard]] std::string describe_unproven_vcpu() const { return vcpus_.describe_unproven(); }
+
     /// -no-reboot and -no-shutdown, also changed by set-action.
     void set_no_reboot(bool value) { config_.no_reboot = value; }
     void set_no_shutdown(bool value) { config_.no_shutdown = value; }
@@ -129,6 +139,9 @@ public:
     [[nodiscard]] RunState run_state() const { return run_state_; }
     /// The end has begun, or is over.
     [[nodiscard]] bool quitting() const { return ending_; }
+    /// How much an end still waits for: vCPUs that have not left and work in the background. 0 once
+    /// it has ended.
+    [[nodiscard]] size_t awaited_by_end() const;
     [[nodiscard]] const MachineConfig& config() const { return config_; }
     /// Null for board "none".
     [[nodiscard]] const Accelerator* accelerator() const { return accelerator_; }
@@ -155,6 +168,7 @@ private:
     Machine(MachineConfig config, EventLoop& loop, MachineObserver& observer);
     Result<void> build_pc();
     Result<void> launch_vcpus();
+    void on_thread_start(ThreadKind kind) const;
 
     // Requests run one at a time: `begin` leads, by itself or through a fan-out, to one `finish`.
     void enqueue(std::function<void()> begin, Done done);
@@ -170,6 +184,7 @@ private:
     void set_run_state(RunState state);
     /// For a request under way whose guest is parked. The observer is told if it was running.
     void stop_in(RunState state);
+    void set_run_state(RunState state);
     void reset_parked(ShutdownCause cause, bool run_on);
 
     // What a guest asks for, or runs into. The first three on vCPU threads, the rest on the main

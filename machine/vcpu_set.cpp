@@ -2,6 +2,7 @@
 
 #include <sys/syscall.h>
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -70,6 +71,44 @@ void VcpuSet::ask_all(VcpuGoal goal, std::function<void()> done) {
     rekick_timer_->arm(loop_.now() + kRekickInterval);
 }
 
+void VcpuSet::prove_alive(std::function<void()> done) {
+    const uint64_t number = ++proof_number_;
+    proof_done_ = std::move(done);
+    auto complete = [this, number, alive = std::weak_ptr(alive_), &loop = loop_] {
+        loop.post([this, number, alive] {
+            if (!alive.expired() && number == proof_number_) {
+                std::exchange(proof_done_, nullptr)();
+            }
+        });
+    };
+    const auto round =
+        std::make_shared<VcpuRound>(static_cast<uint32_t>(threads_.size()), std::move(complete));
+    std::vector<VcpuThread*> owing;
+    for (const auto& thread : threads_) {
+        thread->ask_proof(round);
+        if (!thread->proven()) {
+            owing.push_back(thread.get());
+        }
+    }
+    for (VcpuThread* thread : owing) {
+        thread->set_stop();
+    }
+    for (VcpuThread* thread : owing) {
+        thread->kick();
+    }
+}
+
+std::string VcpuSet::describe_unproven() const {
+    const auto owing =
+        std::ranges::find_if(threads_, [](const auto& thread) { return !thread->proven(); });
+    if (owing == threads_.end()) {
+        return {};
+    }
+    const pid_t thread_id = (*owing)->thread_id();
+    return "vCPU " + std::to_string((*owing)->index().value()) + " (" +
+           ThreadProbe::sample(thread_id).describe(thread_id) + ")";
+}
+
 void VcpuSet::on_rekick_due() {
     for (size_t i = 0; i < threads_.size(); ++i) {
         VcpuThread& thread = *threads_[i];
@@ -82,6 +121,7 @@ void VcpuSet::on_rekick_due() {
         const auto since = probe.cpu_time - watch.cpu_time.value_or(probe.cpu_time);
         watch.cpu_time = watch.cpu_time.value_or(probe.cpu_time);
         if (may_be_lost(probe, since) && !thread.acknowledged()) {
+            const LogScope log_scope("VCPU", std::to_string(thread.index().value()));
             LOG_GUEST("vCPU {} has not acknowledged a kick: {}; kicking again",
                       thread.index().value(), probe.describe(thread.thread_id()));
             thread.rekick();
@@ -103,6 +143,11 @@ std::string VcpuSet::describe_unacknowledged() const {
         }
     }
     return {};
+}
+
+size_t VcpuSet::count_unacknowledged() const {
+    return static_cast<size_t>(std::ranges::count_if(
+        threads_, [](const auto& thread) { return !thread->acknowledged(); }));
 }
 
 void VcpuSet::join_all() {

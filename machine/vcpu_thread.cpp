@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "accel/run_entry.h"
+#include "base/log.h"
 #include "devices/device.h"
 #include "machine/trace_events.h"
 
@@ -106,10 +107,12 @@ private:
     const VcpuThread& thread_;
 };
 
-VcpuThread::VcpuThread(VcpuIndex index, GuestIo& io, const PowerGate& gate, OnExited on_exited)
+VcpuThread::VcpuThread(VcpuIndex index, GuestIo& io, const PowerGate& gate, OnExited on_exited,
+                       std::function<void()> on_start)
     : index_(index),
       gate_(gate),
       on_exited_(std::move(on_exited)),
+      on_start_(std::move(on_start)),
       io_(std::make_unique<Io>(io, *this)) {}
 
 VcpuThread::~VcpuThread() = default;
@@ -169,6 +172,33 @@ void VcpuThread::join() {
     state_.store(VcpuState::kStopped);
 }
 
+void VcpuThread::ask_proof(std::shared_ptr<VcpuRound> round) {
+    {
+        const std::lock_guard lock(mutex_);
+        proof_ = std::move(round);
+    }
+    // The thread first makes its state known, then looks for this: one of the two sees the other.
+    if (state_.load() != VcpuState::kRunning) {
+        give_proof();
+    }
+}
+
+void VcpuThread::give_proof() {
+    std::shared_ptr<VcpuRound> proof;
+    {
+        const std::lock_guard lock(mutex_);
+        proof = std::exchange(proof_, nullptr);
+    }
+    if (proof) {
+        proof->acknowledge();
+    }
+}
+
+bool VcpuThread::proven() const {
+    const std::lock_guard lock(mutex_);
+    return proof_ == nullptr;
+}
+
 bool VcpuThread::acknowledged() const {
     const std::lock_guard lock(mutex_);
     return round_ == nullptr;
@@ -191,16 +221,22 @@ void VcpuThread::acknowledge(VcpuGoal goal) {
 void VcpuThread::thread_main() noexcept {
     thread_id_.store(::gettid());
     ::pthread_setname_np(::pthread_self(), ("vcpu" + std::to_string(index_.value())).c_str());
+    const LogScope log_scope("VCPU", std::to_string(index_.value()));
     vcpu_->attach_thread();
+    if (on_start_) {
+        on_start_();
+    }
     VcpuState state = VcpuState::kPaused;
     while (state != VcpuState::kStopping) {
         state_.store(state);
         state_.notify_all();
+        give_proof();
         state = state == VcpuState::kRunning ? run_guest() : run_parked();
     }
     vcpu_->detach_thread();
     state_.store(state);
     state_.notify_all();
+    give_proof();
     acknowledge(VcpuGoal::kEnd);
 }
 
@@ -225,6 +261,7 @@ VcpuState VcpuThread::run_guest() {
         // is never missed.
         vcpu_->clear_stop();
         acknowledge(VcpuGoal::kRun);
+        give_proof();
         switch (goal()) {
             case VcpuGoal::kPause:
                 return VcpuState::kPaused;

@@ -53,8 +53,9 @@ public:
     /// Called on the vCPU's thread when the guest made it exit, before the thread parks.
     using OnExited = std::function<void(VcpuIndex, const RunOutcome&)>;
 
-    /// `io` and `gate` outlive it.
-    VcpuThread(VcpuIndex index, GuestIo& io, const PowerGate& gate, OnExited on_exited);
+    /// `io` and `gate` outlive it. `on_start` runs on the thread before anything of the guest's.
+    VcpuThread(VcpuIndex index, GuestIo& io, const PowerGate& gate, OnExited on_exited,
+               std::function<void()> on_start = nullptr);
     /// Needs the thread to have been joined, or never launched.
     ~VcpuThread();
     VcpuThread(const VcpuThread&) = delete;
@@ -75,6 +76,11 @@ public:
     void kick();
     /// Kicks again, and counts it as what should not be necessary. Main thread.
     void rekick();
+    /// Asks for a proof that the thread is not wedged: `round` is acknowledged when it next comes
+    /// out of the guest or the hypervisor to look what is wanted, at once when it is not there.
+    /// Replaces one that was not given, whose round then never completes. A running vCPU does not
+    /// notice before it is kicked. Main thread.
+    void ask_proof(std::shared_ptr<VcpuRound> round);
     /// Waits for the thread's end, and until the kernel has taken it off /proc: short once its kEnd
     /// round has completed, else as long as the vCPU takes to leave. Main thread.
     void join();
@@ -85,6 +91,8 @@ public:
     [[nodiscard]] VcpuState state() const { return state_.load(); }
     /// Whether the goal last asked for is reached.
     [[nodiscard]] bool acknowledged() const;
+    /// Whether the proof last asked for was given.
+    [[nodiscard]] bool proven() const;
     /// 0 until the thread is up and after `join`.
     [[nodiscard]] pid_t thread_id() const { return thread_id_.load(); }
     [[nodiscard]] uint64_t kicks() const { return kicks_; }
@@ -106,10 +114,12 @@ private:
     [[nodiscard]] VcpuGoal goal() const;
     /// Acknowledges the present goal if it is `goal`.
     void acknowledge(VcpuGoal goal);
+    void give_proof();
 
     const VcpuIndex index_;
     const PowerGate& gate_;
     OnExited on_exited_;
+    std::function<void()> on_start_;
     std::unique_ptr<Io> io_;
     std::unique_ptr<Vcpu> vcpu_;
 
@@ -118,10 +128,11 @@ private:
     uint64_t kicks_ = 0;    ///< main thread
     uint64_t rekicks_ = 0;  ///< main thread
 
-    mutable std::mutex mutex_;  ///< guards goal_ and round_; nothing else is taken while it is held
+    mutable std::mutex mutex_;  ///< guards goal_ and the rounds; a leaf
     std::condition_variable goal_changed_;
     VcpuGoal goal_ = VcpuGoal::kPause;
     std::shared_ptr<VcpuRound> round_;  ///< null once acknowledged
+    std::shared_ptr<VcpuRound> proof_;  ///< null once given
 
     std::thread thread_;  ///< last, so that nothing above goes before it
 };

@@ -113,7 +113,12 @@ void Dispatcher::run(Session& session, const Request& request, bool negotiated,
         return;
     }
     reply.list_error_classes(entry->error_classes);
-    entry->function(context_, session, request.arguments, std::move(reply));
+    if (!watch_) {
+        entry->function(context_, session, request.arguments, std::move(reply));
+        return;
+    }
+    watch_(request,
+           [&] { entry->function(context_, session, request.arguments, std::move(reply)); });
 }
 
 }  // namespace halcyon

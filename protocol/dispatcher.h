@@ -89,6 +89,11 @@ public:
         phase_source_ = std::move(source);
     }
 
+    /// Calls `watch` instead of each command's function; it must call `run`, once.
+    using CommandWatch =
+        std::function<void(const Request& request, const std::function<void()>& run)>;
+    void set_command_watch(CommandWatch watch) { watch_ = std::move(watch); }
+
     /// From now on requests get no answer at all, but for those of `allow_while_quitting` commands.
     /// What runs still answers. `refuse` false takes it back (a quit that failed).
     void refuse_new_commands(bool refuse = true) { refusing_ = refuse; }
@@ -111,6 +116,7 @@ private:
     std::span<const CommandEntry> table_;
     CommandContext& context_;
     std::function<MachinePhase()> phase_source_;
+    CommandWatch watch_;
     bool refusing_ = false;
 };
 

@@ -135,6 +135,7 @@ private:
     Result<void> adopt_descriptor();
     Result<void> adopt_peer(UniqueFd socket);
     void on_websocket(bool accepted);
+    void log_peer(int socket) const;
 
     Result<void> start_accepting(std::vector<UniqueFd> listeners);
     void wait_for_connections();

@@ -95,6 +95,17 @@ Result<void> SocketChardev::adopt_descriptor() {
     return start_accepting(std::move(listeners));
 }
 
+void SocketChardev::log_peer(int socket) const {
+    ucred peer{};
+    socklen_t length = sizeof(peer);
+    if (!peer_name_.empty()) {
+        LOG_CLIENT("chardev '{}': connected with {}", id(), peer_name_);
+    } else if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0) {
+        LOG_CLIENT("chardev '{}': connected with process {}, user {}, group {}", id(), peer.pid,
+                   peer.uid, peer.gid);
+    }
+}
+
 /// Serves the peer at the other end of `socket`: at once, or after the WebSocket handshake.
 Result<void> SocketChardev::adopt_peer(UniqueFd socket) {
     half_closed_ = false;
@@ -105,6 +116,7 @@ Result<void> SocketChardev::adopt_peer(UniqueFd socket) {
         const int nodelay = options_.inet && !options_.inet->nodelay ? 0 : 1;
         setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &nodelay, sizeof(nodelay));
     }
+    log_peer(socket.get());
     if (!options_.websocket) {
         return open_stream(std::move(socket), UniqueFd());
     }
@@ -254,7 +266,7 @@ void SocketChardev::connect_failed(const Error& error) {
     connect_watch_.reset();
     connecting_.reset();
     if (!std::exchange(retry_logged_, true)) {
-        spdlog::info("chardev '{}': {}; trying again", id(), error.message());
+        spdlog::warn("chardev '{}': {}; trying again", id(), error.message());
     }
     retry_timer_->arm(loop().now() + options_.reconnect);
 }
@@ -280,6 +292,7 @@ void SocketChardev::on_recheck() {
 
 void SocketChardev::on_peer_gone() {
     half_closed_ = false;
+    LOG_CLIENT("chardev '{}': disconnected", id());
     peer_name_.clear();
     websocket_.reset();
     received_.clear();

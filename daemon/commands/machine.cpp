@@ -5,6 +5,7 @@
 
 #include "daemon/command_context.h"
 #include "daemon/commands/convert.h"
+#include "daemon/options/values.h"
 #include "qmp_commands.h"
 
 namespace halcyon::qmp {
@@ -16,19 +17,6 @@ Accelerator to_qmp_accelerator(const halcyon::Accelerator* accelerator) {
         return Accelerator::kNone;
     }
     return from_string<Accelerator>(accelerator->name()).value_or(Accelerator::kNone);
-}
-
-std::string format_uuid(const std::array<uint8_t, 16>& bytes) {
-    constexpr std::string_view kDigits = "0123456789abcdef";
-    std::string text;
-    for (size_t index = 0; index < bytes.size(); ++index) {
-        if (index == 4 || index == 6 || index == 8 || index == 10) {
-            text += '-';
-        }
-        text += kDigits[bytes[index] >> 4];
-        text += kDigits[bytes[index] & 0xf];
-    }
-    return text;
 }
 
 }  // namespace

@@ -169,6 +169,11 @@ Result<ChardevOptions> parse_in_place(const OptionParser& parser, const std::str
         chardev.kind = TRY(take_socket(values));
         return chardev;
     }
+    if (text.starts_with("fd=")) {
+        KeyValues values = TRY(KeyValues::parse(text));
+        chardev.kind = TRY(take_socket(values));
+        return chardev;
+    }
     for (const std::string scheme : {"tcp:", "websocket:"}) {
         if (text.starts_with(scheme)) {
             chardev.kind = TRY(parse_tcp(text.substr(scheme.size()), scheme == "websocket:"));
@@ -243,6 +248,14 @@ std::vector<Use> list_uses(const OptionParser& parser) {
         uses.push_back({*parser.options.debugcon, parser.debugcon_origin});
     }
     return uses;
+}
+
+/// Whether a back end is on the inherited descriptor.
+bool is_used(const OptionParser& parser, int fd) {
+    return std::ranges::any_of(parser.options.chardevs, [&](const ChardevOptions& chardev) {
+        const auto* socket = std::get_if<SocketChardevOptions>(&chardev.kind);
+        return socket != nullptr && socket->fd == fd;
+    });
 }
 
 /// Ids are unique, and the process has one standard input.
@@ -372,6 +385,24 @@ Result<void> apply_monitor(OptionParser&, const std::string& argument) {
         return {};
     }
     return invalid("the human monitor is not supported; QMP is -qmp");
+}
+
+Result<void> add_passed_sockets(OptionParser& parser) {
+    for (const PassedSocket& socket : parser.passed_sockets) {
+        const std::string number = std::to_string(socket.fd);
+        if (is_used(parser, socket.fd)) {
+            continue;
+        }
+        if (socket.name == kQmpSocketName) {
+            parser.origin = "LISTEN_FDS: fd=" + number;
+            TRY(add_monitor(parser, "fd=" + number + ",server=on,wait=off", false));
+        } else {
+            return invalid("LISTEN_FDS: descriptor " + number + " is called '" + socket.name +
+                           "', and no option uses it; one called '" + kQmpSocketName +
+                           "' is a QMP monitor");
+        }
+    }
+    return {};
 }
 
 Result<void> finish_chardevs(OptionParser& parser) {

@@ -144,6 +144,20 @@ Result<uint64_t> count_vcpus(Topology topology) {
     return cpus;
 }
 
+/// Takes `key`, which is one of two words: true for the second, nothing when it is not there.
+Result<std::optional<bool>> take_choice(KeyValues& values, const std::string& key,
+                                        const std::string& first, const std::string& second) {
+    const std::optional<std::string> value = values.take(key);
+    if (!value) {
+        return std::optional<bool>();
+    }
+    if (*value != first && *value != second) {
+        return Error(key + "= must be " + first + " or " + second + ", not '" + *value + "'",
+                     ErrorCode::kInvalidArgument);
+    }
+    return std::optional<bool>(*value == second);
+}
+
 }  // namespace
 
 Result<void> apply_machine(OptionParser& parser, const std::string& argument) {
@@ -272,6 +286,37 @@ Result<void> apply_uuid(OptionParser& parser, const std::string& argument) {
     }
     parser.options.machine.uuid = uuid;
     return {};
+}
+
+Result<void> apply_action(OptionParser& parser, const std::string& argument) {
+    KeyValues values = TRY(KeyValues::parse(argument));
+    Options& options = parser.options;
+    const auto no_reboot = TRY(take_choice(values, "reboot", "reset", "shutdown"));
+    const auto no_shutdown = TRY(take_choice(values, "shutdown", "poweroff", "pause"));
+    const auto end = TRY(take_choice(values, "internal-error", "pause", "exit-failure"));
+    options.machine.no_reboot = no_reboot.value_or(options.machine.no_reboot);
+    options.machine.no_shutdown = no_shutdown.value_or(options.machine.no_shutdown);
+    options.end_on_internal_error = end.value_or(options.end_on_internal_error);
+    return values.expect_empty();
+}
+
+Result<void> apply_sandbox(OptionParser& parser, const std::string& argument) {
+    KeyValues values = TRY(KeyValues::parse(argument, "enable"));
+    const std::string mode = TRY(values.take_required("enable"));
+    if (mode != "on" && mode != "log" && mode != "off") {
+        return invalid("'" + mode + "' is neither on, log nor off");
+    }
+    // What QEMU denies on demand no thread is allowed here.
+    for (const char* key : {"obsolete", "elevateprivileges", "spawn", "resourcecontrol"}) {
+        const std::optional<std::string> value = values.take(key);
+        if (value && *value != "deny") {
+            return invalid(std::string(key) + "= can only be deny");
+        }
+    }
+    parser.options.sandbox = mode == "on"    ? SandboxMode::kOn
+                             : mode == "log" ? SandboxMode::kLog
+                                             : SandboxMode::kOff;
+    return values.expect_empty();
 }
 
 }  // namespace halcyon

@@ -86,6 +86,27 @@ Result<void> apply_log_file(OptionParser& parser, const std::string& argument) {
     return {};
 }
 
+Result<void> apply_log_level(OptionParser& parser, const std::string& argument) {
+    constexpr std::pair<std::string_view, LogLevel> kLevels[] = {{"debug", LogLevel::kDebug},
+                                                                 {"info", LogLevel::kInfo},
+                                                                 {"warning", LogLevel::kWarning},
+                                                                 {"error", LogLevel::kError},
+                                                                 {"off", LogLevel::kOff}};
+    std::string names;
+    for (const auto& [name, level] : kLevels) {
+        if (argument == name) {
+            parser.options.log_level = level;
+            return {};
+        }
+        names += std::string(name) + "\n";
+    }
+    if (asks_for_help(argument)) {
+        parser.options.information = "Log levels:\n" + names;
+        return {};
+    }
+    return invalid("there is no such level");
+}
+
 Result<void> apply_quit_timeout(OptionParser& parser, const std::string& argument) {
     constexpr std::chrono::milliseconds kLongest = std::chrono::hours(1);
     const std::optional<std::chrono::milliseconds> timeout = parse_seconds(argument);
@@ -139,6 +160,12 @@ constexpr OptionSpec kOptions[] = {
      apply_no_reboot},
     {"no-shutdown", "", OptionArea::kFirmware, "",
      "stop, but do not end, when the guest powers itself off", apply_no_shutdown},
+    {"action", "", OptionArea::kFirmware,
+     "[reboot=reset|shutdown][,shutdown=poweroff|pause][,internal-error=pause|exit-failure]",
+     "what becomes of the machine when the guest resets it (default reset), switches it\n"
+     "off (poweroff), or when its accelerator cannot go on (pause; exit-failure ends it\n"
+     "with exit status 2)",
+     apply_action},
     {"serial", "", OptionArea::kCharacter,
      "stdio|pty|null|none|file:PATH|unix:PATH[,server=on|off][,wait=on|off]|"
      "tcp:HOST:PORT[,server=on|off][,wait=on|off]|chardev:ID",
@@ -168,11 +195,11 @@ constexpr OptionSpec kOptions[] = {
     {"display", "", OptionArea::kCharacter, "none", "there are no displays", apply_display},
     {"qmp", "", OptionArea::kMonitor,
      "unix:PATH[,server=on|off][,wait=on|off]|tcp:HOST:PORT[,server=on|off][,wait=on|off]|"
-     "stdio|pty|chardev:ID",
+     "fd=N[,server=on|off][,wait=on|off]|stdio|pty|chardev:ID",
      "a QMP monitor; may be repeated", apply_qmp},
     {"qmp-pretty", "", OptionArea::kMonitor,
      "unix:PATH[,server=on|off][,wait=on|off]|tcp:HOST:PORT[,server=on|off][,wait=on|off]|"
-     "stdio|pty|chardev:ID",
+     "fd=N[,server=on|off][,wait=on|off]|stdio|pty|chardev:ID",
      "the same, with its messages spread over lines", apply_qmp_pretty},
     {"mon", "", OptionArea::kMonitor, "[chardev=]ID,mode=control[,pretty=on|off]",
      "a QMP monitor on a back end made by -chardev", apply_mon},
@@ -183,13 +210,23 @@ constexpr OptionSpec kOptions[] = {
      "go to the background once the sockets listen and the pidfile is written", apply_daemonize},
     {"D", "", OptionArea::kProcess, "FILE", "append the log to FILE instead of standard error",
      apply_log_file},
+    {"d", "", OptionArea::kProcess, "debug|info|warning|error|off|help",
+     "log what is at least so grave (default warning; info in the journal)", apply_log_level},
     {"quit-timeout", "", OptionArea::kProcess, "SECONDS",
      "how long a vCPU may take to leave the hypervisor before quit\n"
      "reports that it did not (default 5)",
      apply_quit_timeout},
+    {"sandbox", "", OptionArea::kProcess, "on|log|off",
+     "what becomes of system calls that a thread has no business with: they fail (on, the\n"
+     "default), are logged by the kernel, or are made; QEMU's further keys may say deny",
+     apply_sandbox},
     {"nodefaults", "", OptionArea::kProcess, "", "no default devices; -nographic adds none",
      apply_nodefaults},
-    {"no-user-config", "", OptionArea::kProcess, "", "there are no configuration files",
+    {"options-file", "", OptionArea::kProcess, "FILE",
+     "read options from FILE, one a line, as if they stood here; lines that\n"
+     "begin with # are comments, and nothing is quoted; may be repeated",
+     apply_options_file},
+    {"no-user-config", "", OptionArea::kProcess, "", "no file is read without -options-file",
      apply_no_user_config},
     {"version", "", OptionArea::kInformation, "", "print the version", apply_version},
     {"help", "h", OptionArea::kInformation, "", "print this", apply_help},

@@ -14,11 +14,14 @@ namespace halcyon {
 struct OptionParser {
     Options options;
     std::span<const Accelerator* const> built_in;
-    /// The option being read, as given: "-serial stdio".
+    /// The option being read, as given: "-serial stdio"; one of a file: "vm.conf:3: -serial stdio".
     std::string origin;
+    /// While the options of a file are read: the file and line, as they begin `origin`.
+    std::string place;
     /// -accel and "-machine accel=" exclude each other.
     std::string accel_origin;
     std::string machine_accel_origin;
+    std::span<const PassedSocket> passed_sockets;
     bool nodefaults = false;
     bool nographic = false;
     /// -mon options whose chardev may be defined behind them.
@@ -43,6 +46,9 @@ struct OptionSpec {
     Result<void> (*apply)(OptionParser& parser, const std::string& argument);
 };
 
+/// -options-file: applies the options of a file, in its place. Its Error names file and line.
+Result<void> apply_options_file(OptionParser& parser, const std::string& argument);
+
 /// All options, by area.
 [[nodiscard]] std::span<const OptionSpec> option_table();
 
@@ -61,6 +67,8 @@ Result<void> apply_memory(OptionParser& parser, const std::string& argument);
 Result<void> apply_name(OptionParser& parser, const std::string& argument);
 Result<void> apply_boot(OptionParser& parser, const std::string& argument);
 Result<void> apply_uuid(OptionParser& parser, const std::string& argument);
+Result<void> apply_action(OptionParser& parser, const std::string& argument);
+Result<void> apply_sandbox(OptionParser& parser, const std::string& argument);
 // chardev_options.cpp:
 Result<void> apply_chardev(OptionParser& parser, const std::string& argument);
 Result<void> apply_serial(OptionParser& parser, const std::string& argument);
@@ -69,6 +77,8 @@ Result<void> apply_mon(OptionParser& parser, const std::string& argument);
 Result<void> apply_qmp(OptionParser& parser, const std::string& argument);
 Result<void> apply_qmp_pretty(OptionParser& parser, const std::string& argument);
 Result<void> apply_monitor(OptionParser& parser, const std::string& argument);
+/// Makes monitors of the passed sockets that are meant for them; before `finish_chardevs`.
+Result<void> add_passed_sockets(OptionParser& parser);
 /// The checks on back ends that need all options: ids unique and known, each used once, one stdio.
 Result<void> finish_chardevs(OptionParser& parser);
 

@@ -15,6 +15,16 @@
 
 namespace halcyon {
 
+/// What is logged: messages of this weight and above.
+enum class LogLevel { kDebug, kInfo, kWarning, kError, kOff };
+
+/// -sandbox: what becomes of a system call that a thread has no business with.
+enum class SandboxMode {
+    kOn,   ///< it fails
+    kLog,  ///< the kernel's audit log has it
+    kOff,  ///< nothing
+};
+
 /// -chardev null
 struct NullChardevOptions {};
 
@@ -107,20 +117,41 @@ struct Options {
     /// -pidfile and -D; empty without.
     std::string pidfile;
     std::string log_file;
+    /// -d; nothing for the default: info in the journal, warnings elsewhere.
+    std::optional<LogLevel> log_level;
+    /// -sandbox; nothing for the default: on, where the build has it and no sanitizer.
+    std::optional<SandboxMode> sandbox;
     /// -name process=; empty without.
     std::string process_name;
     bool daemonize = false;
+    /// -action internal-error=exit-failure: the run state internal-error ends the machine.
+    bool end_on_internal_error = false;
     /// -help, -version and the like: print this, exit 0, do nothing else.
     std::optional<std::string> information;
 };
 
+/// A socket that the process was started with, and the name it was given (systemd's LISTEN_FDS and
+/// LISTEN_FDNAMES).
+struct PassedSocket {
+    int fd = -1;
+    std::string name;
+};
+
+/// The name of a listening socket that is a QMP monitor's; others have no meaning of their own.
+inline constexpr const char* kQmpSocketName = "qmp";
+
 /// The firmware without -bios: where Debian's package seabios puts it.
 inline constexpr const char* kDefaultFirmware = "/usr/share/seabios/bios.bin";
 
-/// Reads the arguments (without the program's name). `built_in` are the accelerators that `-accel`
-/// can name, in their default order. Creates and opens nothing. The Error is one line: the option
-/// as given, what is wrong with it, and what it takes.
+/// Reads the arguments (without the program's name) and the files of -options-file. `built_in` are
+/// the accelerators that `-accel` can name, in their default order. Creates nothing and opens
+/// nothing else. The Error is one line: the option as given, for one of a file after file and line,
+/// what is wrong with it, and what it takes.
+///
+/// Each socket of `passed` that is called "qmp" is one more monitor, as if by
+/// "-qmp fd=N,server=on,wait=off", unless an option's fd= uses it; others must be used so.
 [[nodiscard]] Result<Options> parse_command_line(std::span<const char* const> arguments,
-                                                 std::span<const Accelerator* const> built_in);
+                                                 std::span<const Accelerator* const> built_in,
+                                                 std::span<const PassedSocket> passed = {});
 
 }  // namespace halcyon

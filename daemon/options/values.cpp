@@ -134,6 +134,19 @@ std::optional<std::chrono::milliseconds> parse_seconds(std::string_view text) {
     return std::chrono::milliseconds(milliseconds);
 }
 
+std::string format_uuid(const std::array<uint8_t, 16>& bytes) {
+    constexpr std::string_view kDigits = "0123456789abcdef";
+    std::string text;
+    for (size_t index = 0; index < bytes.size(); ++index) {
+        if (index == 4 || index == 6 || index == 8 || index == 10) {
+            text += '-';
+        }
+        text += kDigits[bytes[index] >> 4];
+        text += kDigits[bytes[index] & 0xf];
+    }
+    return text;
+}
+
 bool asks_for_help(std::string_view text) {
     return text == "help" || text == "?";
 }

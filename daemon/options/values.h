@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 
 namespace halcyon {
@@ -19,6 +20,9 @@ namespace halcyon {
 
 /// "8-4-4-4-12" hexadecimal digits (RFC 4122 section 3), as bytes in the order written.
 [[nodiscard]] std::optional<std::array<uint8_t, 16>> parse_uuid(std::string_view text);
+
+/// The opposite of `parse_uuid`, in small letters.
+[[nodiscard]] std::string format_uuid(const std::array<uint8_t, 16>& bytes);
 
 /// A time in seconds with at most three decimals ("5", "0.25"), in milliseconds.
 [[nodiscard]] std::optional<std::chrono::milliseconds> parse_seconds(std::string_view text);

@@ -459,5 +459,64 @@ TEST(CommandLine, KeepsErrorsOnOneLineWhateverTheArgument) {
     EXPECT_EQ(options.error().message().find('\x1b'), std::string::npos);
 }
 
+// -- sockets that the process was started with ----------------------------------------------------
+
+Result<Options> parse_with(std::vector<PassedSocket> passed,
+                           const std::vector<const char*>& arguments = {}) {
+    return parse_command_line(arguments, kBuiltIn, passed);
+}
+
+TEST(PassedSockets, OneCalledQmpIsAMonitorsListener) {
+    const Result<Options> options = parse_with({{3, "qmp"}});
+    ASSERT_TRUE(options);
+    ASSERT_EQ(options->monitors.size(), 1U);
+    EXPECT_EQ(options->monitors[0].chardev_id, options->chardevs[0].id);
+    const auto* socket = kind_of<SocketChardevOptions>(options);
+    ASSERT_NE(socket, nullptr);
+    EXPECT_EQ(socket->fd, 3);
+    EXPECT_TRUE(socket->server);
+    EXPECT_FALSE(socket->wait);
+}
+
+TEST(PassedSockets, TheyComeBehindTheMonitorsOfTheOptions) {
+    const Result<Options> options =
+        parse_with({{3, "qmp"}, {4, "qmp"}}, {"-qmp", "unix:/x,server=on,wait=off"});
+    ASSERT_TRUE(options);
+    ASSERT_EQ(options->monitors.size(), 3U);
+    EXPECT_EQ(options->monitors[0].chardev_id, "compat_monitor0");
+    EXPECT_EQ(options->monitors[2].chardev_id, "compat_monitor2");
+}
+
+TEST(PassedSockets, OneOfAnotherNameMustBeUsedByAnOption) {
+    const Result<Options> unused = parse_with({{3, "console"}});
+    ASSERT_FALSE(unused);
+    EXPECT_EQ(unused.error().message(),
+              "LISTEN_FDS: descriptor 3 is called 'console', and no option uses it; one called "
+              "'qmp' is a QMP monitor");
+    const Result<Options> used =
+        parse_with({{3, "console"}}, {"-serial", "fd=3,server=on,wait=off"});
+    ASSERT_TRUE(used) << used.error().message();
+    EXPECT_TRUE(used->monitors.empty());
+}
+
+TEST(PassedSockets, AnOptionThatUsesOneCalledQmpHasItForItself) {
+    const Result<Options> options =
+        parse_with({{3, "qmp"}}, {"-qmp-pretty", "fd=3,server=on,wait=off"});
+    ASSERT_TRUE(options);
+    ASSERT_EQ(options->monitors.size(), 1U);
+    EXPECT_TRUE(options->monitors[0].pretty);
+}
+
+TEST(CommandLine, AMonitorOnAnInheritedDescriptor) {
+    const Result<Options> options = parse("-qmp fd=7,server=on,wait=off");
+    ASSERT_TRUE(options) << options.error().message();
+    const auto* socket = kind_of<SocketChardevOptions>(options);
+    ASSERT_NE(socket, nullptr);
+    EXPECT_EQ(socket->fd, 7);
+    EXPECT_NE(error_of("-qmp fd=x"), "");
+    EXPECT_NE(error_of("-qmp fd=7,path=/x"), "");
+    EXPECT_NE(error_of("-qmp fd="), "");
+}
+
 }  // namespace
 }  // namespace halcyon

@@ -1,8 +1,10 @@
 #include "tests/daemon/liar_accelerator.h"
 
 #include <fcntl.h>
+#include <unistd.h>
 
 #include <cstdlib>
+#include <string>
 
 #include "accel/run_entry.h"
 #include "base/unique_fd.h"
@@ -14,6 +16,13 @@ constexpr const char* kFifoVariable = "HALCYON_LIAR_FIFO";
 
 class LiarVcpu final : public Vcpu {
 public:
+    explicit LiarVcpu(VcpuIndex index) : fifo_(std::getenv(kFifoVariable)) {
+        const std::string own = fifo_ + std::to_string(index.value());
+        if (::access(own.c_str(), F_OK) == 0) {
+            fifo_ = own;
+        }
+    }
+
     void attach_thread() override { target_.attach_current_thread(); }
     void detach_thread() override { target_.detach(); }
 
@@ -21,8 +30,8 @@ public:
         while (!target_.is_set() || !released_) {
             if (!released_) {
                 // Fails with EINTR on each kick, and is not impressed.
-                released_ = static_cast<bool>(
-                    UniqueFd(::open(std::getenv(kFifoVariable), O_RDONLY | O_CLOEXEC)));
+                released_ =
+                    static_cast<bool>(UniqueFd(::open(fifo_.c_str(), O_RDONLY | O_CLOEXEC)));
             }
         }
         return {};
@@ -40,6 +49,7 @@ public:
     Result<void> reset() override { return {}; }
 
 private:
+    std::string fifo_;
     KickTarget target_;
     bool released_ = false;
     VcpuRegisters registers_ = reset_registers();
@@ -49,8 +59,8 @@ class LiarPartition final : public Partition {
 public:
     Result<void> map_memory(GpaRange, std::byte*, MemoryAccess) override { return {}; }
     Result<void> unmap_memory(GpaRange) override { return {}; }
-    Result<std::unique_ptr<Vcpu>> create_vcpu(VcpuIndex, GuestIo&) override {
-        return std::unique_ptr<Vcpu>(std::make_unique<LiarVcpu>());
+    Result<std::unique_ptr<Vcpu>> create_vcpu(VcpuIndex index, GuestIo&) override {
+        return std::unique_ptr<Vcpu>(std::make_unique<LiarVcpu>(index));
     }
     Result<void> signal_msi(const MsiMessage&) override { return {}; }
     Result<void> set_msi_routes(std::span<const MsiRoute>) override { return {}; }

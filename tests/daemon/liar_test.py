@@ -10,30 +10,33 @@ import sys
 import tempfile
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "qmp"))
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [os.path.join(HERE, "..", "qmp"), os.path.join(HERE, "..", "service")]
 import qmp_client as qmp  # noqa: E402  (the path has to be set first)
+from notify import NotifySocket  # noqa: E402
 
 BINARY = sys.argv[1]
 QUIT_TIMEOUT = 0.5
 
 
 class LyingDaemon(qmp.Daemon):
-    """A daemon whose vCPUs stay until `release`."""
+    """A daemon whose vCPUs stay until `release`; each of the first `alone` of them until it is released itself."""
 
-    def __init__(self, *arguments, **keywords):
+    def __init__(self, *arguments, alone=0, environment=None, **keywords):
         self.scratch = tempfile.TemporaryDirectory(prefix="halcyon-liar-")
         self.fifo = os.path.join(self.scratch.name, "fifo")
         self.firmware = os.path.join(self.scratch.name, "firmware")
-        os.mkfifo(self.fifo)
+        for name in [self.fifo, *(f"{self.fifo}{vcpu}" for vcpu in range(alone))]:
+            os.mkfifo(name)
         with open(self.firmware, "wb") as file:
             file.write(b"\xf4" * 65536)
         super().__init__(BINARY, "-accel", "liar", "-m", "16", "-bios", self.firmware,
                          "-quit-timeout", str(QUIT_TIMEOUT), *arguments,
-                         environment={"HALCYON_LIAR_FIFO": self.fifo}, **keywords)
+                         environment={"HALCYON_LIAR_FIFO": self.fifo, **(environment or {})}, **keywords)
 
-    def release(self):
-        """Lets every vCPU go: each waits for a writer."""
-        return os.open(self.fifo, os.O_RDWR)
+    def release(self, vcpu=""):
+        """Lets every vCPU go that is not alone, or the one: each waits for a writer."""
+        return os.open(f"{self.fifo}{vcpu}", os.O_RDWR)
 
     def wait_until_stuck(self, threads):
         """Waits until every thread is in the kernel, opening the FIFO."""
@@ -145,6 +148,39 @@ def test_a_signal_ends_it_once_the_vcpu_leaves():
         qmp.expect_equal(shutdown["data"]["reason"], "host-signal")
         qmp.expect_equal(daemon.wait(), 0, "exit status")
         os.close(writer)
+
+
+def test_an_end_that_makes_progress_asks_the_service_manager_for_time():
+    manager = NotifySocket()
+    with LyingDaemon("-smp", "3", alone=3, environment=manager.environment) as daemon:
+        daemon.wait_until_stuck(vcpu_threads(daemon.connect()))
+        daemon.process.send_signal(signal.SIGTERM)
+        manager.wait_for("STOPPING")
+        writers = []
+        for vcpu in (1, 0):
+            writers.append(daemon.release(vcpu))
+            message = manager.receive()
+            qmp.expect_equal(message, {"EXTEND_TIMEOUT_USEC": "10000000"}, f"after vCPU {vcpu} has left")
+        writers.append(daemon.release(2))
+        qmp.expect_equal(daemon.wait(), 0, "exit status")
+        for writer in writers:
+            os.close(writer)
+    manager.close()
+
+
+def test_an_end_without_progress_asks_for_no_time():
+    manager = NotifySocket()
+    with LyingDaemon("-smp", "2", environment=manager.environment) as daemon:
+        daemon.wait_until_stuck(vcpu_threads(daemon.connect()))
+        daemon.process.send_signal(signal.SIGTERM)
+        manager.wait_for("STOPPING")
+        time.sleep(1.7)  # more than three looks
+        writer = daemon.release()
+        qmp.expect_equal(daemon.wait(), 0, "exit status")
+        # The last vCPU's leaving is the end.
+        qmp.expect_equal([message for message in manager.rest() if "EXTEND_TIMEOUT_USEC" in message], [], "messages")
+        os.close(writer)
+    manager.close()
 
 
 if __name__ == "__main__":

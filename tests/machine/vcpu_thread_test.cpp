@@ -384,5 +384,77 @@ TEST_F(VcpuSetTest, NoVcpusAcknowledgeAtOnce) {
     EXPECT_EQ(set_.describe_unacknowledged(), "");
 }
 
+// -- proofs that vCPUs are alive ------------------------------------------------------------------
+
+TEST_F(VcpuSetTest, RunningVcpusProveThatTheyAreAliveAndRunOn) {
+    launch(3);
+    ASSERT_TRUE(ask(VcpuGoal::kRun));
+    ASSERT_TRUE(hypervisor_.wait_inside(3));
+    bool proven = false;
+    set_.prove_alive([&] { proven = true; });
+    EXPECT_TRUE(loop_.run_until([&] { return proven; }));
+    EXPECT_EQ(set_.describe_unproven(), "");
+    EXPECT_TRUE(hypervisor_.wait([&] { return hypervisor_.runs == 6 && hypervisor_.inside == 3; }));
+    EXPECT_EQ(rekicks(), 0u);
+}
+
+TEST_F(VcpuSetTest, ParkedVcpusNeedNoKickToProveIt) {
+    launch(2);
+    bool proven = false;
+    set_.prove_alive([&] { proven = true; });
+    EXPECT_TRUE(loop_.run_until([&] { return proven; }));
+    EXPECT_EQ(thread(0).kicks(), 0u);
+    EXPECT_EQ(hypervisor_.runs, 0);
+}
+
+TEST_F(VcpuSetTest, NoVcpusAreAllAlive) {
+    bool proven = false;
+    set_.prove_alive([&] { proven = true; });
+    EXPECT_TRUE(loop_.run_until([&] { return proven; }));
+}
+
+TEST_F(VcpuSetTest, AWedgedVcpuIsNamedAndProvesItOnceItIsFree) {
+    launch(2);
+    ASSERT_TRUE(ask(VcpuGoal::kRun));
+    ASSERT_TRUE(hypervisor_.wait_inside(2));
+    {
+        const std::lock_guard lock(hypervisor_.mutex);
+        hypervisor_.stuck = true;
+    }
+    bool proven = false;
+    set_.prove_alive([&] { proven = true; });
+    const SteadyTime start = loop_.now();
+    ASSERT_TRUE(
+        loop_.run_until([&] { return loop_.now() - start >= 5 * VcpuSet::kRekickInterval; }));
+    EXPECT_FALSE(proven);
+    const std::string wedged = set_.describe_unproven();
+    EXPECT_EQ(wedged.find("vCPU 0 (thread " + std::to_string(thread(0).thread_id()) + " "), 0u)
+        << wedged;
+    EXPECT_EQ(thread(0).kicks(), 1u);
+    hypervisor_.release();
+    EXPECT_TRUE(loop_.run_until([&] { return proven; }));
+}
+
+TEST_F(VcpuSetTest, AVcpuThatExitsByItselfHasProvenIt) {
+    launch(1);
+    ASSERT_TRUE(ask(VcpuGoal::kRun));
+    ASSERT_TRUE(hypervisor_.wait_inside(1));
+    hypervisor_.end_run_when_kicked(0, {.stop = RunStop::kHalted});
+    bool proven = false;
+    set_.prove_alive([&] { proven = true; });
+    EXPECT_TRUE(loop_.run_until([&] { return proven; }));
+}
+
+TEST_F(VcpuSetTest, AProofAndARequestAtTheSameTimeBothComeThrough) {
+    launch(4);
+    for (int round = 0; round < 100; ++round) {
+        bool proven = false;
+        set_.prove_alive([&] { proven = true; });
+        ASSERT_TRUE(ask(round % 2 == 0 ? VcpuGoal::kRun : VcpuGoal::kPause));
+        ASSERT_TRUE(loop_.run_until([&] { return proven; }));
+    }
+    EXPECT_EQ(rekicks(), 0u);
+}
+
 }  // namespace
 }  // namespace halcyon

@@ -1,0 +1,56 @@
+"""The other end of NOTIFY_SOCKET (sd_notify(3)): a double of the service manager's, which records."""
+
+import os
+import shutil
+import socket
+import struct
+import tempfile
+
+import tap
+
+
+class NotifySocket:
+    """Receives what a service tells its manager. Messages keep their order."""
+
+    def __init__(self, abstract=False):
+        self.directory = tempfile.mkdtemp(prefix="halcyon-notify-")
+        path = os.path.join(self.directory, "notify.sock")
+        self.address = "@" + path if abstract else path
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        self.socket.bind("\0" + path if abstract else path)
+        tap.cleanup(self.close)
+        self.sender = None
+
+    def close(self):
+        self.socket.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    @property
+    def environment(self):
+        return {"NOTIFY_SOCKET": self.address}
+
+    def receive(self, timeout=10.0):
+        """The next message as {variable: value}; `sender` is then who sent it."""
+        self.socket.settimeout(timeout)
+        data, control, _, _ = self.socket.recvmsg(65536, socket.CMSG_SPACE(12))
+        for level, kind, value in control:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
+                self.sender, _, _ = struct.unpack("3i", value)
+        return dict(line.split("=", 1) for line in data.decode().splitlines())
+
+    def wait_for(self, variable, value=None, timeout=10.0):
+        """Receives until a message assigns `variable` (that value); gives that message."""
+        while True:
+            message = self.receive(timeout)
+            if variable in message and value in (None, message[variable]):
+                return message
+
+    def rest(self):
+        """What waits already: everything, once the service is gone."""
+        messages = []
+        while True:
+            try:
+                messages.append(self.receive(0.0))
+            except BlockingIOError:
+                return messages
