@@ -40,7 +40,7 @@ public:
 
 /// Commands that reach outside of the process: files, sockets, descriptors, the process's end.
 bool reaches_outside(std::string_view name) {
-    constexpr std::array<std::string_view, 11> kOutside = {
+    constexpr std::array<std::string_view, 12> kOutside = {
         "add-fd",  "add_client",        "chardev-add", "chardev-change",
         "closefd", "dump-guest-memory", "getfd",       "human-monitor-command",
         "memsave", "object-add",        "pmemsave",    "trace-event-set-state"};
