@@ -413,7 +413,8 @@ class Loader:
         self.check_run_states(entry, where)
         self.check_example(entry, where, ("->", "<-"))
         request = entry["example"]["->"]
-        if request.get("exec-oob" if command.flag("oob") else "execute") != command.name:
+        key = "exec-oob" if command.flag("oob") and "exec-oob" in request else "execute"
+        if request.get(key) != command.name:
             raise SchemaError(f"{where}: the example is of another command")
 
     def check_run_states(self, entry, where):
