@@ -20,6 +20,8 @@ public:
     /// From now on waits for input by asking for it again and again: the processor stays awake, and
     /// the other side's wake-up is the only one in a round trip.
     void poll() { polls_ = true; }
+    /// The socket, for a caller that waits for many; it reads past what is buffered here.
+    [[nodiscard]] int fd() const { return socket_.get(); }
 
     Result<void> send(std::string_view text);
     /// The next line of any kind, with its line end. An Error at the end of the stream.

@@ -1,8 +1,8 @@
 /// Loads a QMP server: round trips per second one at a time (ping-pong, and polling: without ever
-/// sleeping) or with a window of requests under way (pipelined), or the latency of alternating stop
-/// and cont.
+/// sleeping; schema: of query-qmp-schema) or with a window of requests under way (pipelined), or
+/// the latency of alternating stop and cont.
 ///
-///     qmp_load SOCKET ping-pong|polling|pipelined|stop-cont SECONDS
+///     qmp_load SOCKET ping-pong|polling|schema|pipelined|stop-cont SECONDS
 ///     qmp_load SOCKET serve 0
 ///
 /// Prints one JSON object. Its own share is small: a reply is found by its line end and not parsed.
@@ -24,15 +24,16 @@ namespace halcyon::bench {
 namespace {
 
 constexpr std::string_view kRequest = "{\"execute\":\"query-status\"}\n";
+constexpr std::string_view kSchemaRequest = "{\"execute\":\"query-qmp-schema\"}\n";
 constexpr size_t kWindow = 64;
 
 /// Server round trips, each measured, until the time is over.
-Result<void> ping_pong(QmpConnection& connection, double seconds) {
+Result<void> ping_pong(QmpConnection& connection, std::string_view request, double seconds) {
     std::vector<double> latencies;
     const Clock::time_point start = Clock::now();
     double elapsed = 0;
     while (elapsed < seconds * 1e6) {
-        TRY(connection.send(kRequest));
+        TRY(connection.send(request));
         TRY(connection.skip_replies(1));
         const double now = microseconds_since(start);
         latencies.push_back(now - elapsed);
@@ -120,11 +121,14 @@ Result<void> run(const std::string& path, const std::string& mode, double second
     QmpConnection connection = TRY(QmpConnection::connect(path));
     TRY(connection.negotiate());
     if (mode == "ping-pong") {
-        return ping_pong(connection, seconds);
+        return ping_pong(connection, kRequest, seconds);
     }
     if (mode == "polling") {
         connection.poll();
-        return ping_pong(connection, seconds);
+        return ping_pong(connection, kRequest, seconds);
+    }
+    if (mode == "schema") {
+        return ping_pong(connection, kSchemaRequest, seconds);
     }
     if (mode == "pipelined") {
         return pipelined(connection, seconds);
@@ -141,7 +145,8 @@ Result<void> run(const std::string& path, const std::string& mode, double second
 int main(int argc, char** argv) {
     if (argc != 4) {
         std::fprintf(
-            stderr, "usage: qmp_load SOCKET ping-pong|polling|pipelined|stop-cont|serve SECONDS\n");
+            stderr,
+            "usage: qmp_load SOCKET ping-pong|polling|schema|pipelined|stop-cont|serve SECONDS\n");
         return 2;
     }
     const auto result = halcyon::bench::run(argv[1], argv[2], std::atof(argv[3]));

@@ -27,7 +27,7 @@ std::optional<Frame> Framer::next() {
 
 void Framer::clear() {
     reader_.reset();
-    buffer_ = {};
+    std::string().swap(buffer_);  // an assignment would keep the memory
     position_ = 0;
 }
 

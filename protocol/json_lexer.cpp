@@ -77,7 +77,7 @@ void JsonLexer::drop_partial() {
     // A client that once sent a huge token must not cost its memory for ever.
     static constexpr size_t kSpareBytes = 4096;
     if (partial_.capacity() > kSpareBytes) {
-        partial_ = {};
+        std::string().swap(partial_);  // an assignment would keep the memory
     }
     partial_.clear();
     stale_ = false;

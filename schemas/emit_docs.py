@@ -9,7 +9,9 @@ def document(schema):
              "Generated from `schemas/*.json`. Every command, event and type that the daemon has; "
              "what is not here answers `CommandNotFound`.\n\n"
              "`since` is the QEMU release that had the entry first, or the Halcyon release of an "
-             "entry of our own.\n"]
+             "entry of our own. What an entry's errors do not tell: any command answers "
+             "GenericError to a request that is malformed, lacks an argument or has one that does "
+             "not fit, or that comes when the command is not legal.\n"]
     for area, summary in schema.areas:
         parts.append(f"\n## {area}\n\n{summary}\n")
         parts += [command_text(command) for command in schema.commands if command.area == area]
@@ -59,9 +61,11 @@ def command_text(command):
             parts.append(f"- the members of {type_link(command.arguments.name)}\n")
     if command.returns is not None:
         parts.append(f"\nReturns: {type_link(command.returns)}\n")
-    if "errors" in entry:
+    if entry.get("errors"):
         parts.append("\nErrors:\n\n")
         parts += [f"- {error['class']}: {error['when']}\n" for error in entry["errors"]]
+    else:
+        parts.append("\nErrors: none of its own.\n")
     if "emits" in entry:
         events = ", ".join(f"`{event}`" for event in entry["emits"])
         parts.append(f"\nBefore the reply: {events}\n")

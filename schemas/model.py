@@ -229,7 +229,7 @@ class Loader:
             raise SchemaError(f"{where}: '{key}' is missing")
         for key in sorted(entry.keys() - allowed):
             raise SchemaError(f"{where}: '{key}' is unknown")
-        for key in mandatory & {"summary", "since", "area"}:
+        for key in mandatory & {"summary", "since", "area", "when", "error"}:
             if not isinstance(entry[key], str) or not entry[key].strip():
                 raise SchemaError(f"{where}: '{key}' is empty")
 
@@ -412,7 +412,9 @@ class Loader:
             raise SchemaError(f"{where}: 'constant' is not one of {', '.join(CONSTANTS)}")
         self.check_run_states(entry, where)
         self.check_example(entry, where, ("->", "<-"))
-        if entry["example"]["->"].get("execute") != command.name:
+        request = entry["example"]["->"]
+        key = "exec-oob" if command.flag("oob") and "exec-oob" in request else "execute"
+        if request.get(key) != command.name:
             raise SchemaError(f"{where}: the example is of another command")
 
     def check_run_states(self, entry, where):

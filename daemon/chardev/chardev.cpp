@@ -74,10 +74,10 @@ void Chardev::close_stream() {
         }
         open_ = false;
         starved = std::exchange(starved_, false);
-        incoming_ = {};
+        incoming_ = std::vector<std::byte>();  // `= {}` would keep the memory
         outgoing_bytes_ = 0;
     }
-    outgoing_ = {};
+    outgoing_ = std::vector<std::byte>();
     outgoing_done_ = 0;
     input_watch_.reset();
     output_watch_.reset();
@@ -207,6 +207,9 @@ bool Chardev::take_incoming() {
     outgoing_.clear();
     outgoing_done_ = 0;
     outgoing_.swap(incoming_);
+    if (incoming_.capacity() > kSpareBytes) {
+        incoming_ = std::vector<std::byte>();
+    }
     outgoing_bytes_ = outgoing_.size();
     return outgoing_bytes_ != 0;
 }
@@ -252,7 +255,11 @@ void Chardev::after_flush() {
 }
 
 void Chardev::recheck_drained() {
-    if (on_drained_ && drained()) {
+    if (!drained()) {
+        return;
+    }
+    recheck_end();
+    if (on_drained_) {
         on_drained_();
     }
 }

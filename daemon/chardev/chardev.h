@@ -29,6 +29,8 @@ public:
     static constexpr size_t kOutputLimit = 16 * 1024;
     /// Bytes of input read at once at most.
     static constexpr size_t kInputChunk = 16 * 1024;
+    /// What an emptied buffer keeps at most, here and in the monitors: idle ones are many.
+    static constexpr size_t kSpareBytes = 1024;
 
     ~Chardev() override;
     Chardev(const Chardev&) = delete;
@@ -77,6 +79,10 @@ public:
     virtual UniqueFd take_descriptor() { return {}; }
     /// Serves the client at the other end of a connected socket, as if it had been accepted.
     virtual Result<void> adopt_client(UniqueFd socket);
+    /// Whether it is on a socket, so that `cut_connection` does something.
+    [[nodiscard]] virtual bool has_connection() const { return false; }
+    /// Makes the peer gone, if there is one, when the loop runs; then as after its own going.
+    virtual void cut_connection() {}
 
 protected:
     Chardev(std::string id, MainLoop& loop);

@@ -118,6 +118,10 @@ public:
     [[nodiscard]] bool drained() const override;
     UniqueFd take_descriptor() override;
     Result<void> adopt_client(UniqueFd socket) override;
+    [[nodiscard]] bool has_connection() const override { return true; }
+    void cut_connection() override {
+        post(static_cast<void (Chardev::*)()>(&SocketChardev::on_cut));
+    }
 
 private:
     /// The pause before accepting again when descriptors or memory have run out.
@@ -150,6 +154,7 @@ private:
 
     void on_input_end() override;
     void on_recheck() override;
+    void on_cut();
     void on_peer_gone() override;
     ssize_t read_some(int fd, std::span<std::byte> buffer) override;
     ssize_t write_some(int fd, std::span<const std::byte> data) override;

@@ -290,6 +290,14 @@ void SocketChardev::on_recheck() {
     }
 }
 
+void SocketChardev::on_cut() {
+    if (is_open()) {
+        close_stream();
+    } else if (websocket_ != nullptr) {
+        on_websocket(false);
+    }
+}
+
 void SocketChardev::on_peer_gone() {
     half_closed_ = false;
     LOG_CLIENT("chardev '{}': disconnected", id());

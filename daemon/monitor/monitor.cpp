@@ -1,11 +1,25 @@
 #include "daemon/monitor/monitor.h"
 
+#include <malloc.h>
+
+#include <algorithm>
 #include <utility>
 
 #include "base/log.h"
 #include "daemon/trace/trace_events.h"
 
 namespace halcyon {
+
+namespace {
+
+/// Gives back the memory of an emptied buffer, unless it is little.
+void release_spare(std::string& empty) {
+    if (empty.capacity() > Chardev::kSpareBytes) {
+        std::string().swap(empty);  // an assignment would keep it
+    }
+}
+
+}  // namespace
 
 Monitor::Monitor(Chardev& chardev, Dispatcher& dispatcher, SessionConfig config, MainLoop& loop)
     : chardev_(chardev),
@@ -41,9 +55,11 @@ void Monitor::on_close() {
         session_->close();
         session_.reset();
     }
-    input_ = {};
-    output_ = {};
+    std::string().swap(input_);
+    std::string().swap(output_);
     output_done_ = 0;
+    largest_ = std::max(largest_, std::exchange(input_since_output_, 0));
+    trim_memory();
     dropping_ = false;
     if (on_closed_) {
         on_closed_();
@@ -64,6 +80,7 @@ void Monitor::receive(std::span<const std::byte> data) {
     const std::string_view text(reinterpret_cast<const char*>(data.data()), data.size());
     TRACE(trace::monitor_receive, "monitor '{}' {}", chardev_.id(), trace::quote(text));
     input_ += text;
+    input_since_output_ += data.size();
     process_input();
 }
 
@@ -87,6 +104,7 @@ void Monitor::process_input() {
     input_.erase(0, done);
     flush_output();
     if (input_.empty()) {
+        release_spare(input_);
         chardev_.resume_input();
     }
     chardev_.recheck_end();
@@ -119,6 +137,7 @@ void Monitor::emit(const Event& event) {
 
 void Monitor::send(std::string message) {
     TRACE(trace::monitor_send, "monitor '{}' {}", chardev_.id(), trace::quote(message));
+    largest_ = std::max({largest_, message.size(), std::exchange(input_since_output_, 0)});
     if (output_.empty()) {
         output_ = std::move(message);
     } else {
@@ -136,16 +155,27 @@ void Monitor::flush_output() {
         output_done_ += chardev_.write_now(std::as_bytes(std::span(rest)));
     }
     if (unsent() != 0) {
-        return;  // on_writable goes on
+        // on_writable goes on. A client may always have something to read, and so what it has read
+        // is dropped here; only when it is at least half, so that every byte moves O(1) times.
+        if (output_done_ >= unsent()) {
+            output_.erase(0, output_done_);
+            output_done_ = 0;
+        }
+        return;
     }
     output_done_ = 0;
     output_.clear();
-    if (output_.capacity() > kInputLimit) {
-        output_.shrink_to_fit();
-    }
+    release_spare(output_);
+    trim_memory();
     if (std::exchange(dropping_, false)) {
         spdlog::warn("monitor '{}': the client reads again; {} events were dropped so far",
                      chardev_.id(), dropped_events_);
+    }
+}
+
+void Monitor::trim_memory() {
+    if (std::exchange(largest_, 0) >= kTrimBytes) {
+        malloc_trim(0);
     }
 }
 

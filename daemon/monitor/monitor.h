@@ -62,6 +62,9 @@ public:
 private:
     /// Bytes given to the session at once at most.
     static constexpr size_t kPiece = 512;
+    /// After a request or a reply of at least this, free memory is given back to the system: malloc
+    /// by itself keeps what lies below anything that is still in use.
+    static constexpr size_t kTrimBytes = 256 * 1024;
 
     /// What a posted task needs to find this object, if that still exists.
     struct Anchor {
@@ -73,6 +76,7 @@ private:
     void process_later();
     void send(std::string message);
     void flush_output();
+    void trim_memory();
 
     Chardev& chardev_;
     Dispatcher& dispatcher_;
@@ -82,7 +86,9 @@ private:
     std::string input_;                 ///< read, and not yet given to the session
     std::string output_;                ///< of the session, not yet taken by the back end
     size_t output_done_ = 0;
-    bool batching_ = false;  ///< requests are being run; their replies go out together
+    bool batching_ = false;          ///< requests are being run; their replies go out together
+    size_t input_since_output_ = 0;  ///< bytes received since anything was sent
+    size_t largest_ = 0;  ///< the most that was received before, or sent as, one message lately
     bool dropping_ = false;
     uint64_t dropped_events_ = 0;
     NamedDescriptors descriptors_;

@@ -2,6 +2,7 @@
 import copy
 import json
 import pathlib
+import re
 import sys
 import tempfile
 import unittest
@@ -91,6 +92,13 @@ FAULTS = [
     (("types", 5, "branches", "z"), "Thing",
      "test.json: alternate 'Either', branch 'z': not told apart by JSON type"),
     (("commands", 0, "summary"), None, "test.json: command 'query-thing': 'summary' is missing"),
+    (("commands", 0, "since"), None, "test.json: command 'query-thing': 'since' is missing"),
+    (("commands", 0, "errors", 0, "when"), "",
+     "test.json: command 'query-thing', errors: 'when' is empty"),
+    (("commands", 0, "run-states", "error"), "",
+     "test.json: command 'query-thing', run-states: 'error' is empty"),
+    (("commands", 0, "example", "<-"), None,
+     "test.json: command 'query-thing', example: '<-' is missing"),
     (("commands", 0, "example"), None, "test.json: command 'query-thing': 'example' is missing"),
     (("commands", 0, "example", "->", "execute"), "other",
      "test.json: command 'query-thing': the example is of another command"),
@@ -107,6 +115,9 @@ FAULTS = [
      "test.json: command 'query-thing': unknown run state 'down'"),
     (("commands", 0, "emits"), ["WENT"], "test.json: command 'query-thing': unknown event 'WENT'"),
     (("commands", 0, "async-ish"), True, "test.json: command 'query-thing': 'async-ish' is unknown"),
+    (("events", 0, "summary"), None, "test.json: event 'GONE': 'summary' is missing"),
+    (("events", 0, "since"), None, "test.json: event 'GONE': 'since' is missing"),
+    (("events", 0, "example"), None, "test.json: event 'GONE': 'example' is missing"),
     (("events", 0, "name"), "Gone", "test.json: event 'Gone': 'Gone' is not a valid name"),
     (("events", 0, "data", "why", "type"), "text",
      "test.json: event 'GONE', member 'why': unknown type 'text'"),
@@ -228,6 +239,10 @@ class RealSchema(unittest.TestCase):
         text = emit_docs.document(self.schema)
         for entry in [*self.schema.commands, *self.schema.events]:
             self.assertIn(f"\n### {entry.name}\n", text)
+        for part in re.split(r"\n##+ ", text):
+            if part.partition("\n")[0] in {command.name for command in self.schema.commands}:
+                for wanted in (" (since ", "\nErrors:", "\nLegal:", "\n```\n-> {", "\n<- {"):
+                    self.assertIn(wanted, part)
 
     def check(self, value, reference, where):
         """That an example's value is of a type."""

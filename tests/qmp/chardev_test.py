@@ -5,11 +5,12 @@ clients pass. With HALCYOND=qemu-system-x86_64 it shows that QEMU answers the sa
 import base64
 import json
 import os
+import select
 import socket
 
 import guests
 import tap
-from fixtures import (IS_QEMU, debugcon_options, halcyond_only, read_file, start,
+from fixtures import (IS_QEMU, Vm, debugcon_options, halcyond_only, read_file, start,
                       temporary_directory, wait_text)
 from qmp_client import QmpClient, QmpError
 
@@ -307,6 +308,66 @@ def _():
     client.close()
     again = vm.connect()
     tap.equal(again.command("query-fdsets"), [])
+
+
+# -- yank ---------------------------------------------------------------------------------------------
+
+
+def instance(name):
+    return {"type": "chardev", "id": name}
+
+
+@tap.test("query-yank lists the devices on sockets")
+def _():
+    client = started("-chardev", "null,id=n")
+    path = os.path.join(temporary_directory(), "socket")
+    client.command("chardev-add", id="s", backend=unix(path, server=True, wait=False))
+    listed = [entry["id"] for entry in client.command("query-yank")]
+    tap.equal(sorted(listed), ["s", "test-mon0"], "instances")
+
+
+@tap.test("yank refuses what is not there, and then cuts nothing")
+def _():
+    client = started("-chardev", "null,id=n")
+    for other in (instance("n"), instance("none"), {"type": "migration"},
+                  {"type": "block-node", "node-name": "x"}):
+        reply = client.execute("yank", {"instances": [instance("test-mon0"), other]})
+        tap.equal((reply["error"]["class"], reply["error"]["desc"]),
+                  ("DeviceNotFound", "Instance not found"), "error")
+
+
+@tap.test("a yanked monitor's client sees the end, and the next one is served")
+def _():
+    vm, client = start("soft", guests.spin(), "-S", monitors=2)
+    stuck = vm.connect(1)
+    client.command("yank", instances=[instance("test-mon1")])
+    tap.equal(stuck.receive_until_closed(5), [])
+    vm.connect(1)
+    if IS_QEMU:
+        return  # it gives the reply of one that yanks itself to the next client
+    client.send({"execute": "yank", "arguments": {"instances": [instance("test-mon0")]}})
+    client.receive_until_closed(5)
+    vm.connect(0)
+
+
+@tap.test("an out-of-band yank overtakes a command that waits for a file")
+def _():
+    vm = Vm("soft", guests.spin(), "-S")
+    client = vm.connect(enable=["oob"])
+    fifo = os.path.join(temporary_directory(), "fifo")
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    size = 1 << 20  # more than a pipe takes
+    client.send({"execute": "pmemsave", "id": "slow",
+                 "arguments": {"val": 0, "size": size, "filename": fifo}})
+    client.send({"execute": "query-name", "id": "behind"})
+    client.send({"exec-oob": "query-yank", "id": "oob"})
+    tap.equal(client.receive()["id"], "oob", "the first reply")
+    select.select([reader], [], [], 10)  # until there is a writer
+    os.set_blocking(reader, True)
+    with open(reader, "rb") as file:
+        tap.equal(len(file.read()), size, "bytes saved")
+    tap.equal([client.receive()["id"] for _ in range(2)], ["slow", "behind"], "the others")
 
 
 # -- transports ---------------------------------------------------------------------------------------

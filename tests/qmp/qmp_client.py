@@ -199,7 +199,7 @@ class Daemon:
     """
 
     def __init__(self, binary, *arguments, monitors=1, environment=None, timeout=DEFAULT_TIMEOUT, stdin=None,
-                 pass_fds=()):
+                 stdout=None, pass_fds=()):
         self.timeout = timeout
         self.directory = tempfile.mkdtemp(prefix="halcyon-test-")
         self.paths = [os.path.join(self.directory, f"qmp{number}.sock") for number in range(monitors)]
@@ -214,11 +214,12 @@ class Daemon:
                         "-mon", f"chardev=test-mon{number},mode=control"]
         self.stderr_path = os.path.join(self.directory, "stderr")
         self.stdout_path = os.path.join(self.directory, "stdout")
-        with open(self.stderr_path, "wb") as stderr, open(self.stdout_path, "wb") as stdout:
+        with open(self.stderr_path, "wb") as stderr, open(self.stdout_path, "wb") as stdout_file:
             self.process = subprocess.Popen(
                 [binary, *arguments, *options],
                 pass_fds=[*pass_fds, *(listener.fileno() for listener in listeners)],
-                stdin=subprocess.DEVNULL if stdin is None else stdin, stdout=stdout, stderr=stderr,
+                stdin=subprocess.DEVNULL if stdin is None else stdin,
+                stdout=stdout_file if stdout is None else stdout, stderr=stderr,
                 env={**os.environ, **(environment or {})})
         for listener in listeners:
             listener.close()
