@@ -10,7 +10,7 @@ sys.path.insert(0, str(ROOT / "tests" / "qmp"))  # for tap
 
 import tap  # noqa: E402
 
-CODE_FOLDERS = ["base", "accel", "devices", "protocol", "machine", "daemon", "tools"]
+CODE_FOLDERS = ["base", "accel", "devices", "protocol", "machine", "daemon", "ctl", "tools"]
 OTHER_FOLDERS = ["schemas", "tests", "bench"]
 CPP = (".h", ".cpp")
 

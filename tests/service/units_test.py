@@ -38,11 +38,11 @@ def unit_lines(name):
 
 
 def units_with_program(program):
-    """A directory with the units, whose program is where it can be found now."""
+    """A directory with the units, whose programs are where they can be found now."""
     directory = pathlib.Path(temporary_directory())
     for name in (SERVICE, SOCKET):
         text = (UNITS / name).read_text()
-        text = re.sub(r"^ExecStart=\S+", f"ExecStart={program}", text, flags=re.MULTILINE)
+        text = re.sub(r"^(ExecStart|ExecStop)=\S+", rf"\1={program}", text, flags=re.MULTILINE)
         (directory / name).write_text(text)
     return directory
 
@@ -100,6 +100,15 @@ def _():
     tap.equal(client.command("query-name"), {"name": "web"}, "name")
     client.command("quit")
     vm.expect_exit(0)
+
+
+@tap.test("a stop asks the guest, and may take as long as that takes")
+def _():
+    settings = dict(unit_lines(SERVICE))
+    tap.equal(settings["ExecStop"].split()[1:], ["%i", "stop-service"], "the command")
+    grace = re.search(r"HALCYON_STOP_TIMEOUT=(\d+)", settings["Environment"]).group(1)
+    # Ten seconds for the greeting, five for the end, and some for a machine under load.
+    tap.equal(int(settings["TimeoutStopSec"]) >= int(grace) + 10 + 5 + 10, True, "the time")
 
 
 @tap.test("each hole in the sandbox has its reason beside it",
