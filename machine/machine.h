@@ -183,7 +183,6 @@ private:
     void set_run_state(RunState state);
     /// For a request under way whose guest is parked. The observer is told if it was running.
     void stop_in(RunState state);
-    void set_run_state(RunState state);
     void reset_parked(ShutdownCause cause, bool run_on);
 
     // What a guest asks for, or runs into. The first three on vCPU threads, the rest on the main
