@@ -43,16 +43,6 @@ SandboxMode default_sandbox() {
 #endif
 }
 
-SandboxRole role_of(ThreadKind kind) {
-    switch (kind) {
-        case ThreadKind::kVcpu:
-            return SandboxRole::kVcpu;
-        case ThreadKind::kBackground:
-            return SandboxRole::kBackground;
-    }
-    return SandboxRole::kVcpu;
-}
-
 }  // namespace
 
 Result<Application::Started> Application::initialize() {
@@ -105,8 +95,8 @@ Result<void> Application::create_machine() {
         config.serial_ports.push_back(id ? &chardevs_.slot(*id) : nullptr);
     }
     if (sandbox_) {
-        config.on_thread_start = [sandbox = sandbox_.get()](ThreadKind kind) {
-            sandbox->enter(role_of(kind));
+        config.on_vcpu_thread_start = [sandbox = sandbox_.get()] {
+            sandbox->enter(SandboxRole::kVcpu);
         };
     }
     config.debug_console = options_.debugcon ? &chardevs_.slot(*options_.debugcon) : nullptr;

@@ -91,17 +91,11 @@ Result<void> Machine::launch_vcpus() {
         auto thread = std::make_unique<VcpuThread>(
             VcpuIndex(i), board_->io(), power_gate_,
             [this](VcpuIndex index, const RunOutcome& outcome) { on_vcpu_exited(index, outcome); },
-            [this] { on_thread_start(ThreadKind::kVcpu); });
+            config_.on_vcpu_thread_start);
         TRY(thread->launch(*partition_));
         vcpus_.add(std::move(thread));
     }
     return {};
-}
-
-void Machine::on_thread_start(ThreadKind kind) const {
-    if (config_.on_thread_start) {
-        config_.on_thread_start(kind);
-    }
 }
 
 std::vector<VcpuInfo> Machine::vcpus() {

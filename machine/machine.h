@@ -168,7 +168,6 @@ private:
     Machine(MachineConfig config, EventLoop& loop, MachineObserver& observer);
     Result<void> build_pc();
     Result<void> launch_vcpus();
-    void on_thread_start(ThreadKind kind) const;
 
     // Requests run one at a time: `begin` leads, by itself or through a fan-out, to one `finish`.
     void enqueue(std::function<void()> begin, Done done);

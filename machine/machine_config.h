@@ -20,12 +20,6 @@ enum class BoardKind {
     kNone,  ///< no CPUs, no memory, no devices: QMP only ("none")
 };
 
-/// The kinds of threads that a machine starts.
-enum class ThreadKind {
-    kVcpu,        ///< runs a vCPU, and the devices that it touches
-    kBackground,  ///< writes dumps and other files
-};
-
 /// The character backends are owned by daemon/ and outlive the machine.
 struct MachineConfig {
     BoardKind board = BoardKind::kPc;
@@ -58,9 +52,9 @@ struct MachineConfig {
     bool no_shutdown = false;
     /// How long a vCPU may take to leave the hypervisor before the reply says it did not.
     std::chrono::milliseconds quit_timeout{5000};
-    /// Called by each thread that the machine starts, on that thread, before its work begins; null
-    /// for nothing. Outlives the machine.
-    std::function<void(ThreadKind)> on_thread_start;
+    /// Called by each vCPU's thread, on it, before it does anything of the guest's; null for
+    /// nothing. Outlives the machine.
+    std::function<void()> on_vcpu_thread_start;
 };
 
 /// The most vCPUs that `-smp` takes: what xAPIC ids and one-byte MSI destinations address (FFh is

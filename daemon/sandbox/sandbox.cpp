@@ -119,8 +119,7 @@ Result<std::unique_ptr<Sandbox>> Sandbox::create(SandboxMode mode) {
     }
     const uint32_t action = mode == SandboxMode::kLog ? SCMP_ACT_LOG : SCMP_ACT_ERRNO(EPERM);
     std::array<Program, kRoles> programs;
-    for (const SandboxRole role :
-         {SandboxRole::kMain, SandboxRole::kVcpu, SandboxRole::kBackground}) {
+    for (const SandboxRole role : {SandboxRole::kMain, SandboxRole::kVcpu}) {
         programs.at(static_cast<size_t>(role)) = TRY(make_program(role, action));
     }
     return std::unique_ptr<Sandbox>(new Sandbox(std::move(programs)));

@@ -16,7 +16,10 @@
 namespace halcyon {
 
 /// The kinds of threads, by what they may do.
-enum class SandboxRole { kMain, kVcpu, kBackground };
+enum class SandboxRole {
+    kMain,  ///< the main thread, and those it starts after it has entered
+    kVcpu,
+};
 
 /// Some calls that a role may make, and why.
 struct SandboxCalls {
@@ -44,7 +47,7 @@ public:
 
 private:
     using Program = std::vector<sock_filter>;
-    static constexpr size_t kRoles = 3;
+    static constexpr size_t kRoles = 2;
 
     explicit Sandbox(std::array<Program, kRoles> programs) : programs_(std::move(programs)) {}
 

@@ -73,11 +73,6 @@ TEST_F(SandboxTest, AVcpuThreadHasNoNetwork) {
               EPERM);
 }
 
-TEST_F(SandboxTest, ABackgroundThreadWritesItsFileAndOpensNoOther) {
-    EXPECT_EQ(errno_in(SandboxRole::kBackground, [] { return pwrite(-1, "", 0, 0); }), EBADF);
-    EXPECT_EQ(errno_in(SandboxRole::kBackground, open_file), EPERM);
-}
-
 TEST_F(SandboxTest, TheMainThreadOpensFilesAndSocketsAndStartsThreads) {
     EXPECT_EQ(errno_in(SandboxRole::kMain, open_file), 0);
     EXPECT_EQ(errno_in(SandboxRole::kMain, [] { return socket(AF_INET, SOCK_STREAM, 0); }), 0);
@@ -90,16 +85,14 @@ TEST_F(SandboxTest, TheMainThreadOpensFilesAndSocketsAndStartsThreads) {
 }
 
 TEST_F(SandboxTest, NoThreadRunsPrograms) {
-    for (const SandboxRole role :
-         {SandboxRole::kMain, SandboxRole::kVcpu, SandboxRole::kBackground}) {
+    for (const SandboxRole role : {SandboxRole::kMain, SandboxRole::kVcpu}) {
         EXPECT_EQ(errno_in(role, run_program), EPERM) << static_cast<int>(role);
     }
 }
 
 TEST_F(SandboxTest, NoThreadSignalsOtherProcesses) {
     const pid_t other = getpid();
-    for (const SandboxRole role :
-         {SandboxRole::kMain, SandboxRole::kVcpu, SandboxRole::kBackground}) {
+    for (const SandboxRole role : {SandboxRole::kMain, SandboxRole::kVcpu}) {
         EXPECT_EQ(errno_in(role, [other] { return syscall(SYS_tgkill, other, other, 0); }), EPERM);
         EXPECT_EQ(errno_in(role, [other] { return kill(other, 0); }), EPERM);
         EXPECT_EQ(errno_in(role, [] { return syscall(SYS_tgkill, getpid(), getpid(), 0); }), 0);
@@ -112,7 +105,7 @@ TEST_F(SandboxTest, AThreadMayBeNamedAndMayNotBeUnlocked) {
               EPERM);
 }
 
-TEST_F(SandboxTest, AThreadOfTheMainThreadIsBoundByBoth) {
+TEST_F(SandboxTest, AThreadThatTheMainThreadStartsIsBoundAsItIs) {
     EXPECT_EQ(errno_in(SandboxRole::kMain,
                        [] {
                            long result = 0;
