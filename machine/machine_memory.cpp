@@ -21,11 +21,7 @@ void Machine::run_in_background(std::string name, BackgroundTask::Work work, Don
     }
     auto task = std::make_unique<BackgroundTask>(std::move(name));
     BackgroundTask* const raw = task.get();
-    auto prepared = [this, work = std::move(work)](const std::atomic<bool>& cancelled) {
-        on_thread_start(ThreadKind::kBackground);
-        return work(cancelled);
-    };
-    auto started = raw->start(std::move(prepared), [this, raw, done](const Result<void>& result) {
+    auto started = raw->start(std::move(work), [this, raw, done](const Result<void>& result) {
         post([this, raw, done, result] {
             std::erase_if(tasks_, [raw](const auto& candidate) { return candidate.get() == raw; });
             done(ending_ ? Result<void>(ending()) : result);
