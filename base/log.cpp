@@ -26,6 +26,19 @@ Result<void> log_to_file(const std::string& path) {
     return {};
 }
 
+void log_always(std::string_view message) {
+    const spdlog::logger& logger = *spdlog::default_logger_raw();
+    const spdlog::details::log_msg record(logger.name(), spdlog::level::info, message);
+    for (const spdlog::sink_ptr& sink : logger.sinks()) {
+        try {
+            sink->log(record);
+            sink->flush();
+        } catch (const spdlog::spdlog_ex&) {
+            // A log that cannot be written must not end what it tells of.
+        }
+    }
+}
+
 namespace {
 
 // What a thread is at is its own, and the log's sinks run on the thread that logs.

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <chrono>
 #include <string>
+#include <string_view>
 
 #include <spdlog/spdlog.h>
 
@@ -15,6 +16,9 @@ namespace halcyon {
 /// Sends the log to standard error (the default), or appends it to `path` (-D). Main thread, at
 /// start.
 Result<void> log_to_file(const std::string& path);
+
+/// Logs what was asked for by itself, whatever the log's level, as information. From any thread.
+void log_always(std::string_view message);
 
 /// A field that the calling thread's messages carry while this lives, where the log has fields (the
 /// journal): VCPU=0. Scopes end in the opposite order of their beginning, on their thread.

@@ -29,11 +29,13 @@ private:
 
 }  // namespace halcyon
 
-/// Logs "NAME TEXT" if the event is switched on; `text` is a literal with the format of what
-/// follows it, which is evaluated only then. Otherwise it costs one relaxed load.
-#define TRACE(event, text, ...)                                                  \
-    do {                                                                         \
-        if ((event).enabled()) [[unlikely]] {                                    \
-            spdlog::info("{} " text, (event).name() __VA_OPT__(, ) __VA_ARGS__); \
-        }                                                                        \
+/// Logs "NAME TEXT", whatever the log's level, if the event is switched on; `text` is a literal
+/// with the format of what follows it, which is evaluated only then. Otherwise it costs one relaxed
+/// load.
+#define TRACE(event, text, ...)                                                      \
+    do {                                                                             \
+        if ((event).enabled()) [[unlikely]] {                                        \
+            ::halcyon::log_always(                                                   \
+                fmt::format("{} " text, (event).name() __VA_OPT__(, ) __VA_ARGS__)); \
+        }                                                                            \
     } while (false)

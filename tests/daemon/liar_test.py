@@ -30,7 +30,8 @@ class LyingDaemon(qmp.Daemon):
             os.mkfifo(name)
         with open(self.firmware, "wb") as file:
             file.write(b"\xf4" * 65536)
-        super().__init__(BINARY, "-accel", "liar", "-m", "16", "-bios", self.firmware,
+        # The sandbox would keep vCPU threads from opening the FIFO.
+        super().__init__(BINARY, "-accel", "liar", "-sandbox", "off", "-m", "16", "-bios", self.firmware,
                          "-quit-timeout", str(QUIT_TIMEOUT), *arguments,
                          environment={"HALCYON_LIAR_FIFO": self.fifo, **(environment or {})}, **keywords)
 
