@@ -226,11 +226,11 @@ def _():
 def _():
     vm = Machine()
     shell = Terminal(vm)
-    before = termios.tcgetattr(shell.master)
     shell.expect(PROMPT)
+    tap.equal(termios.tcgetattr(shell.master)[3] & termios.ECHO, 0, "echo at the prompt")
     shell.process.send_signal(signal.SIGTERM)
     shell.ends()
-    tap.equal(termios.tcgetattr(shell.master)[3] & termios.ECHO, before[3] & termios.ECHO, "echo")
+    tap.equal(termios.tcgetattr(shell.master)[3] & termios.ECHO, termios.ECHO, "echo afterwards")
 
 
 @tap.test("help lists commands, and a command's arguments")
