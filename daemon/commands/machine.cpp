@@ -125,6 +125,8 @@ Result<std::vector<IOThreadInfo>> qmp_query_iothreads(CommandContext&) {
 
 Result<std::vector<VcpuStats>> qmp_org_halcyon_query_vcpu_stats(CommandContext& context) {
     std::vector<VcpuStats> all;
+    const halcyon::Accelerator* const accelerator = context.machine().accelerator();
+    const std::string kick_mechanism(accelerator != nullptr ? accelerator->kick_mechanism() : "");
     for (const VcpuInfo& vcpu : context.machine().vcpus()) {
         const std::optional<VcpuState> state = from_string<VcpuState>(vcpu.state);
         if (!state) {
@@ -134,6 +136,7 @@ Result<std::vector<VcpuStats>> qmp_org_halcyon_query_vcpu_stats(CommandContext& 
         all.push_back({.cpu_index = vcpu.index.value(),
                        .thread_id = vcpu.thread_id,
                        .state = *state,
+                       .kick_mechanism = kick_mechanism,
                        .kicks = vcpu.kicks,
                        .rekicks = vcpu.rekicks});
     }

@@ -302,6 +302,7 @@ def _(accel):
     tap.equal([vcpu["kicks"] >= 10 for vcpu in stats], [True] * 4, f"ten kicks each: {stats}")
     tap.equal([vcpu["rekicks"] for vcpu in stats], [0] * 4, "re-kicks")
     tap.equal({vcpu["state"] for vcpu in stats}, {"running"}, "states")
+    tap.equal([vcpu["kick-mechanism"] != "" for vcpu in stats], [True] * 4, "kick mechanism")
     threads = [cpu["thread-id"] for cpu in client.command("query-cpus-fast")]
     tap.equal([vcpu["thread-id"] for vcpu in stats], threads, "thread ids")
 
