@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "accel/mshv/instruction_flags.h"
 #include "accel/mshv/mshv_instruction_bus.h"
 #include "accel/mshv/mshv_partition.h"
 #include "accel/mshv/mshv_vcpu.h"
@@ -15,8 +16,7 @@ namespace {
 
 // Attributes of CS (Intel SDM 3A 3.4.5, as in SegmentRegister).
 constexpr uint16_t kCodeLong = 1U << 13;
-// Intel SDM 3A 2.3 and 18.2.3.
-constexpr uint64_t kRflagsTrap = 1U << 8;
+// Intel SDM 3A 18.2.3.
 constexpr uint64_t kDr6SingleStep = 1U << 14;
 constexpr uint8_t kDebugVector = 1;
 
@@ -82,7 +82,7 @@ MshvVcpu::End MshvVcpu::finish_port_access(const IoPortIntercept& message, uint6
             return fault(ended.error().message());
         }
     }
-    if ((header.rflags & kRflagsTrap) != 0) [[unlikely]] {
+    if ((header.rflags & executor::kTrapFlag) != 0) [[unlikely]] {
         if (const auto raised = raise_single_step(); !raised) {
             return fault(raised.error().message());
         }

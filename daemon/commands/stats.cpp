@@ -24,12 +24,12 @@ struct VcpuStat {
     int16_t exponent = 0;
 };
 
-template <OwnedCounter VcpuCounters::*kCounter>
+template <OwnedCounter VcpuCounters::*Counter>
 std::optional<StatsValue> count(const VcpuInfo& vcpu) {
     if (vcpu.counters == nullptr) {
         return std::nullopt;
     }
-    return StatsValue{(vcpu.counters->*kCounter).value()};
+    return StatsValue{(vcpu.counters->*Counter).value()};
 }
 
 constexpr std::array<VcpuStat, 12> kVcpuStats = {{

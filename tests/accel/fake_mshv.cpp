@@ -190,7 +190,9 @@ int FakeMshv::set_msi_routing(const std::byte* table) {
         return -EINVAL;
     }
     std::vector<UserIrqEntry> entries(header.count);
-    std::memcpy(entries.data(), table + sizeof(header), entries.size() * sizeof(entries[0]));
+    if (!entries.empty()) {
+        std::memcpy(entries.data(), table + sizeof(header), entries.size() * sizeof(entries[0]));
+    }
     for (const UserIrqEntry& entry : entries) {
         if (entry.gsi >= kMaxGuestIrqs || entry.address_high != 0) {
             return -EINVAL;

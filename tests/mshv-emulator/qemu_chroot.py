@@ -117,6 +117,8 @@ class Chroot:
 
 
 # Every step becomes the next one (exec), so the process that was started is the one that runs QEMU.
+# meson sets MALLOC_PERTURB_ for tests: with it QEMU 11.1 boots nothing, as it takes the memory of its
+# hypercall pages (qemu_memalign) for zeros.
 WRAPPER = """#!/bin/sh
 set -eu
 if [ "${{MSHV_EMULATOR_NAMESPACE-}}" != private ]; then
@@ -128,7 +130,7 @@ mount --bind /proc {root}/proc
 mount --bind /tmp {root}/tmp
 mount --bind {mine} {inside}
 # shellcheck disable=SC2086  # a list
-exec chroot {root} env LD_LIBRARY_PATH={inside_name} HOME=/root \\
+exec chroot {root} env -u MALLOC_PERTURB_ LD_LIBRARY_PATH={inside_name} HOME=/root \\
     {inside_name}/{launcher} ${{EMULATOR_OPTIONS-}} /usr/bin/{program} "$@"
 """
 

@@ -191,7 +191,7 @@ class Storm:
             raise Broken(f"vCPU threads after the reply: {left or tasks & set(threads)}")
         # The emulator of /dev/mshv has descriptors of KVM, which are what a hypervisor is elsewhere.
         open_ones = [name for name in fixtures.open_files(pid)
-                     if ("mshv" if accel == "mshv" else "kvm") in name]
+                     if ("mshv" if accel == "mshv" else "kvm") in os.path.basename(name)]
         if open_ones:
             raise Broken(f"descriptors open after the reply: {open_ones}")
 
