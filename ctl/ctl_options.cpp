@@ -1,6 +1,7 @@
 #include "ctl/ctl_options.h"
 
 #include <getopt.h>
+#include <unistd.h>
 
 #include <array>
 #include <charconv>
@@ -68,12 +69,23 @@ std::string environment(const char* name) {
     return value == nullptr ? std::string() : std::string(value);
 }
 
-Result<std::string> socket_of(const std::string& name) {
+/// Whether the program stays connected, and so keeps other clients of the monitor waiting.
+bool stays(const CtlOptions& options) {
+    return options.command == "events" || options.command == "shell" || !options.wait_event.empty();
+}
+
+/// Who stays takes the monitor that is everybody's; the other one is never busy for long.
+Result<std::string> socket_of(const CtlOptions& options) {
+    const std::string& name = options.name;
     if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos) {
         return usage_error("'" + name + "' cannot be a machine's name; -s SOCKET takes a path");
     }
-    const std::string directory = environment("HALCYON_RUNTIME_DIR");
-    return (directory.empty() ? "/run/halcyon" : directory) + "/" + name + ".sock";
+    const std::string given = environment("HALCYON_RUNTIME_DIR");
+    const std::string directory = given.empty() ? "/run" : given;
+    const std::string own = directory + "/halcyonctl/" + name + ".sock";
+    return !stays(options) && ::access(own.c_str(), F_OK) == 0
+               ? own
+               : directory + "/halcyon/" + name + ".sock";
 }
 
 Result<void> take_option(CtlOptions& options, int letter, const char* argument) {
@@ -130,24 +142,24 @@ Error option_fault(char** argv, int letter) {
 }
 
 Result<void> take_words(CtlOptions& options, std::span<char*> words) {
-    if (options.socket.empty()) {
-        if (words.empty()) {
-            return usage_error("which machine? NAME, or -s SOCKET");
-        }
+    const bool named = options.socket.empty();
+    if (named && words.empty()) {
+        return usage_error("which machine? NAME, or -s SOCKET");
+    }
+    if (named) {
         options.name = words.front();
-        options.socket = TRY(socket_of(options.name));
         words = words.subspan(1);
     }
     if (options.complete) {
         options.words.assign(words.begin(), words.end());
-        return {};
-    }
-    if (words.empty() && options.wait_event.empty() && !options.list_commands) {
-        return usage_error("which command? --help lists them");
-    }
-    if (!words.empty()) {
+    } else if (!words.empty()) {
         options.command = words.front();
         options.words.assign(words.begin() + 1, words.end());
+    } else if (options.wait_event.empty() && !options.list_commands) {
+        return usage_error("which command? --help lists them");
+    }
+    if (named) {
+        options.socket = TRY(socket_of(options));
     }
     return {};
 }

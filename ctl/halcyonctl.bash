@@ -4,7 +4,7 @@
 
 _halcyonctl_machines() {
     local socket
-    for socket in "${HALCYON_RUNTIME_DIR:-/run/halcyon}"/*.sock; do
+    for socket in "${HALCYON_RUNTIME_DIR:-/run}"/halcyon/*.sock; do
         [ -S "$socket" ] || continue
         socket=${socket##*/}
         echo "${socket%.sock}"

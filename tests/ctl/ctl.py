@@ -23,7 +23,8 @@ class Machine:
 
     def __init__(self, *options, image=None):
         self.directory = temporary_directory()
-        self.socket = os.path.join(self.directory, "web.sock")
+        os.mkdir(os.path.join(self.directory, "halcyon"))
+        self.socket = os.path.join(self.directory, "halcyon", "web.sock")
         bios = write_file("bios.bin", image or guests.spin(), self.directory)
         with open(os.path.join(self.directory, "stderr"), "wb") as stderr:
             self.process = subprocess.Popen(

@@ -88,7 +88,7 @@ def follow(*words):
     monitor."""
     second = os.path.join(ctl.temporary_directory(), "second.sock")
     vm = Machine("-qmp", f"unix:{second},server=on,wait=off")
-    other = ctl.QmpClient.connect(second).negotiate()
+    other = ctl.QmpClient.connect_when_listening(second).negotiate()
     tap.cleanup(other.close)
     follower = vm.start("events", *words)
 
@@ -261,6 +261,21 @@ def _():
         other.expect_greeting()
         fault(vm.run("status", "-t", "0.2"), TIMEOUT, "another client")
     tap.equal(vm.output("status"), "running\n")
+
+
+@tap.test("short commands have a monitor of their own, others the common one")
+def _():
+    directory = ctl.temporary_directory()
+    own = os.path.join(directory, "own.sock")
+    vm = Machine("-qmp", f"unix:{own},server=on,wait=off")
+    ctl.QmpClient.connect_when_listening(own).close()
+    os.mkdir(os.path.join(vm.directory, "halcyonctl"))
+    os.symlink(own, os.path.join(vm.directory, "halcyonctl", "web.sock"))
+    with ctl.QmpClient.connect(vm.socket) as other:
+        other.expect_greeting()
+        tap.equal(vm.output("status"), "running\n")
+        for words in (["events"], ["shell"], ["status", "--wait", "STOP"]):
+            fault(vm.run(*words, "-t", "0.1"), TIMEOUT, vm.socket)
 
 
 @tap.test("an abstract socket")

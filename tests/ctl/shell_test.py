@@ -204,7 +204,7 @@ def _():
     shell.expect(PROMPT)
     shell.type("query-na")
     shell.expect("query-na")
-    with ctl.QmpClient.connect(second) as other:
+    with ctl.QmpClient.connect_when_listening(second) as other:
         other.negotiate().command("stop")
     shell.expect("STOP\r\n")
     shell.type("me\n")

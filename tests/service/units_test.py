@@ -126,6 +126,12 @@ def _():
     tap.equal(socket["SocketUser"], dict(unit_lines(SERVICE))["User"], "the owner")
 
 
+@tap.test("halcyonctl has a socket of its own, which another client cannot keep from it")
+def _():
+    paths = [value for name, value in unit_lines(SOCKET) if name == "ListenStream"]
+    tap.equal(paths, ["/run/halcyon/%i.sock", "/run/halcyonctl/%i.sock"], "sockets")
+
+
 def system_calls(*words):
     """These calls, and those of systemd's sets among the words, inner sets included."""
     calls = {word for word in words if not word.startswith("@")}
