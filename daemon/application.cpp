@@ -52,6 +52,7 @@ Result<Application::Started> Application::initialize() {
         return Started::kCancelled;
     }
     TRY(create_machine());
+    TRY(register_machine());
     create_monitors();
     if (!options_.pidfile.empty()) {
         Result<std::unique_ptr<Pidfile>> pidfile = Pidfile::create(options_.pidfile);
@@ -107,6 +108,24 @@ Result<void> Application::create_machine() {
     return {};
 }
 
+Result<void> Application::register_machine() {
+    const bool wanted = options_.machined == MachinedMode::kOn;
+    const bool possible = ServiceManager::present() && !machine_->config().name.empty();
+    if (!wanted && (options_.machined == MachinedMode::kOff || !possible)) {
+        return {};
+    }
+    Result<std::unique_ptr<MachineRegistration>> registered =
+        MachineRegistration::create(machine_->config());
+    if (registered) {
+        registration_ = *std::move(registered);
+    } else if (wanted) {
+        return std::move(registered).error().with_context("-machined on");
+    } else {
+        spdlog::info("not registered with systemd-machined: {}", registered.error().message());
+    }
+    return {};
+}
+
 void Application::create_monitors() {
     context_ = std::make_unique<CommandContext>(
         *machine_, accelerators_, chardevs_, descriptor_sets_, objects_,
@@ -156,12 +175,19 @@ void Application::on_client_gone() {
 
 Result<ExitStatus> Application::run() {
     TRY(signals_.watch(
-        loop_, [this] { end(ShutdownCause::kHostSignal, [](const Result<void>&) {}); },
-        [this] {
-            for (const std::unique_ptr<Chardev>& chardev : chardevs_.all()) {
-                chardev->on_continued();
-            }
-        }));
+        loop_, {.end = [this] { end(ShutdownCause::kHostSignal, [](const Result<void>&) {}); },
+                .resumed =
+                    [this] {
+                        for (const std::unique_ptr<Chardev>& chardev : chardevs_.all()) {
+                            chardev->on_continued();
+                        }
+                    },
+                .poweroff =
+                    [this] {
+                        if (!machine_->quitting()) {
+                            machine_->power_button();
+                        }
+                    }}));
     // What the start needed beyond it is done; nothing of a client's has been read yet.
     if (sandbox_) {
         sandbox_->enter(SandboxRole::kMain);

@@ -18,6 +18,7 @@
 #include "daemon/process/exit_status.h"
 #include "daemon/process/pidfile.h"
 #include "daemon/sandbox/sandbox.h"
+#include "daemon/service/machined.h"
 #include "daemon/service/service_manager.h"
 #include "daemon/service/watchdog.h"
 #include "machine/machine.h"
@@ -60,6 +61,8 @@ private:
     Result<void> create_chardevs();
     Result<Started> wait_for_clients();
     Result<void> create_machine();
+    /// -machined.
+    Result<void> register_machine();
     void create_monitors();
     /// -action internal-error=exit-failure, unless something else has become of the machine since.
     void end_after_internal_error();
@@ -106,6 +109,7 @@ private:
     DescriptorSets descriptor_sets_;
     qom::UserObjects objects_;
     EventThrottle throttle_{loop_, [this](const Event& event) { tell_clients(event); }};
+    std::unique_ptr<MachineRegistration> registration_;
     std::unique_ptr<Machine> machine_;
     std::unique_ptr<CommandContext> context_;
     std::unique_ptr<Dispatcher> dispatcher_;

@@ -11,10 +11,14 @@
 
 namespace halcyon {
 
+int poweroff_signal() {
+    return SIGRTMIN + 4;
+}
+
 Result<std::unique_ptr<SignalSource>> SignalSource::create() {
     sigset_t routed;
     sigemptyset(&routed);
-    for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGCONT}) {
+    for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGCONT, poweroff_signal()}) {
         // A parent may have them ignored (a shell does for background jobs); ignored signals do
         // not reach a signalfd.
         struct sigaction action {};
@@ -45,6 +49,8 @@ SignalSource::Waiting SignalSource::take() {
     while (read(fd_.get(), &info, sizeof(info)) == static_cast<ssize_t>(sizeof(info))) {
         if (info.ssi_signo == SIGCONT) {
             waiting.resumed = true;
+        } else if (static_cast<int>(info.ssi_signo) == poweroff_signal()) {
+            waiting.poweroff = true;
         } else {
             waiting.end = true;
         }
@@ -56,18 +62,20 @@ bool SignalSource::take_end_request() {
     return take().end;
 }
 
-Result<void> SignalSource::watch(MainLoop& loop, std::function<void()> on_end,
-                                 std::function<void()> on_continue) {
+Result<void> SignalSource::watch(MainLoop& loop, Actions actions) {
     watch_ = TRY(loop.watch(
         fd_.get(),
-        [this, on_end = std::move(on_end), on_continue = std::move(on_continue)] {
+        [this, actions = std::move(actions)] {
             const Waiting waiting = take();
             watch_->wait_readable();
             if (waiting.resumed) {
-                on_continue();
+                actions.resumed();
+            }
+            if (waiting.poweroff) {
+                actions.poweroff();
             }
             if (waiting.end) {
-                on_end();
+                actions.end();
             }
         },
         [] {}));

@@ -10,7 +10,10 @@
 
 namespace halcyon {
 
-/// SIGTERM, SIGINT, SIGHUP and SIGCONT as events of the main loop.
+/// The signal by which `machinectl poweroff` asks for an orderly end (systemd(1)).
+[[nodiscard]] int poweroff_signal();
+
+/// SIGTERM, SIGINT, SIGHUP, SIGCONT and `poweroff_signal` as events of the main loop.
 ///
 /// `create` blocks them and the kick signal in the calling thread, so that every thread started
 /// later inherits that, and ignores SIGPIPE: call it on the main thread before any other thread
@@ -21,10 +24,15 @@ public:
     SignalSource(const SignalSource&) = delete;
     SignalSource& operator=(const SignalSource&) = delete;
 
-    /// Calls `on_end` for each SIGTERM, SIGINT and SIGHUP, `on_continue` for SIGCONT (the terminal
-    /// may have been changed meanwhile). Main thread.
-    Result<void> watch(MainLoop& loop, std::function<void()> on_end,
-                       std::function<void()> on_continue);
+    /// What is called for a signal.
+    struct Actions {
+        std::function<void()> end;       ///< for each SIGTERM, SIGINT and SIGHUP
+        std::function<void()> resumed;   ///< SIGCONT: the terminal may have been changed meanwhile
+        std::function<void()> poweroff;  ///< `poweroff_signal`
+    };
+
+    /// Calls `actions` from now on. Main thread.
+    Result<void> watch(MainLoop& loop, Actions actions);
     /// Stops calling.
     void unwatch() { watch_.reset(); }
 
@@ -40,6 +48,7 @@ private:
     struct Waiting {
         bool end = false;
         bool resumed = false;
+        bool poweroff = false;
     };
     Waiting take();
 

@@ -319,4 +319,14 @@ Result<void> apply_sandbox(OptionParser& parser, const std::string& argument) {
     return values.expect_empty();
 }
 
+Result<void> apply_machined(OptionParser& parser, const std::string& argument) {
+    if (argument != "on" && argument != "off" && argument != "auto") {
+        return invalid("'" + argument + "' is neither on, off nor auto");
+    }
+    parser.options.machined = argument == "on"    ? MachinedMode::kOn
+                              : argument == "off" ? MachinedMode::kOff
+                                                  : MachinedMode::kAuto;
+    return {};
+}
+
 }  // namespace halcyon

@@ -220,6 +220,10 @@ constexpr OptionSpec kOptions[] = {
      "what becomes of system calls that a thread has no business with: they fail (on, the\n"
      "default), are logged by the kernel, or are made; QEMU's further keys may say deny",
      apply_sandbox},
+    {"machined", "", OptionArea::kProcess, "on|off|auto",
+     "register the VM with systemd-machined; auto, the default, does so as a service with a\n"
+     "-name where machined allows it",
+     apply_machined},
     {"nodefaults", "", OptionArea::kProcess, "", "no default devices; -nographic adds none",
      apply_nodefaults},
     {"options-file", "", OptionArea::kProcess, "FILE",

@@ -69,6 +69,7 @@ Result<void> apply_boot(OptionParser& parser, const std::string& argument);
 Result<void> apply_uuid(OptionParser& parser, const std::string& argument);
 Result<void> apply_action(OptionParser& parser, const std::string& argument);
 Result<void> apply_sandbox(OptionParser& parser, const std::string& argument);
+Result<void> apply_machined(OptionParser& parser, const std::string& argument);
 // chardev_options.cpp:
 Result<void> apply_chardev(OptionParser& parser, const std::string& argument);
 Result<void> apply_serial(OptionParser& parser, const std::string& argument);

@@ -25,6 +25,13 @@ enum class SandboxMode {
     kOff,  ///< nothing
 };
 
+/// -machined: whether the VM is registered with systemd-machined.
+enum class MachinedMode {
+    kAuto,  ///< as a service with a name, where machined is there and lets it
+    kOn,    ///< without it there is no start
+    kOff,
+};
+
 /// -chardev null
 struct NullChardevOptions {};
 
@@ -121,6 +128,7 @@ struct Options {
     std::optional<LogLevel> log_level;
     /// -sandbox; nothing for the default: on, where the build has it and no sanitizer.
     std::optional<SandboxMode> sandbox;
+    MachinedMode machined = MachinedMode::kAuto;
     /// -name process=; empty without.
     std::string process_name;
     bool daemonize = false;

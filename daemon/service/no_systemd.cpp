@@ -1,4 +1,5 @@
 // Built without libsystemd (-Dsystemd=disabled).
+#include "daemon/service/machined.h"
 #include "daemon/service/systemd.h"
 
 namespace halcyon {
@@ -24,5 +25,11 @@ std::shared_ptr<spdlog::sinks::sink> make_journal_sink(std::vector<std::string>)
 std::optional<std::chrono::microseconds> watchdog_period() {
     return std::nullopt;
 }
+
+Result<std::unique_ptr<MachineRegistration>> MachineRegistration::create(const MachineConfig&) {
+    return Error("halcyond was built without libsystemd", ErrorCode::kUnsupported);
+}
+
+MachineRegistration::~MachineRegistration() = default;
 
 }  // namespace halcyon

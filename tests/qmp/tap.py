@@ -126,6 +126,11 @@ def _run_one(number, name, function, arguments, timeout):
     return not result.startswith("not ok")
 
 
+def _one_line(name):
+    """A name as TAP and the XML made of it can have it."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in name.replace("#", "no."))
+
+
 def main():
     """Runs the registered tests; exits 0 only if none failed."""
     parser = argparse.ArgumentParser()
@@ -139,7 +144,7 @@ def main():
     print(f"TAP version 13\n1..{len(tests)}", flush=True)
     failed = 0
     for number, (name, function, arguments, timeout) in enumerate(tests, 1):
-        failed += not _run_one(number, name.replace("#", "no."), function, arguments, timeout)
+        failed += not _run_one(number, _one_line(name), function, arguments, timeout)
     if failed:
         diagnose(f"{failed} of {len(tests)} failed")
     sys.exit(1 if failed else 0)

@@ -18,7 +18,7 @@ from fixtures import ACCELS, BINARY, connect, options, temporary_directory, writ
 from notify import NotifySocket  # noqa: E402
 
 KILLS = 15
-CYCLES = 50
+CYCLES = 500 // len(ACCELS)
 
 
 class Service:
@@ -86,7 +86,7 @@ def _(accel):
         service.expect_life()
 
 
-@tap.test("a life leaves no file behind, however often", each=ACCELS, timeout=120)
+@tap.test("a life leaves no file behind, however often", each=ACCELS, timeout=180)
 def _(accel):
     service = Service(accel)
     shared = sorted(os.listdir("/dev/shm"))
