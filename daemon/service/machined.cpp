@@ -42,7 +42,8 @@ Result<Message> make_call(sd_bus* bus, const char* method) {
 Result<Message> make_registration(sd_bus* bus, const MachineConfig& config) {
     Message call = TRY(make_call(bus, "RegisterMachine"));
     TRY(check(sd_bus_message_append(call.get(), "s", config.name.c_str())));
-    TRY(check(sd_bus_message_append_array(call.get(), 'y', config.uuid ? config.uuid->data() : "",
+    TRY(check(sd_bus_message_append_array(call.get(), 'y',
+                                          config.uuid ? config.uuid->data() : nullptr,
                                           config.uuid ? config.uuid->size() : 0)));
     TRY(check(sd_bus_message_append(call.get(), "ssus", "halcyon", "vm",
                                     static_cast<uint32_t>(getpid()), "")));
