@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <ctime>
 #include <utility>
 
 #include "base/types.h"
@@ -16,6 +17,15 @@ namespace {
 std::string one_line(std::string text) {
     std::ranges::replace(text, '\n', ' ');
     return text;
+}
+
+/// The present time as systemctl prints times.
+std::string local_time() {
+    const std::time_t now = std::time(nullptr);
+    std::tm fields{};
+    localtime_r(&now, &fields);
+    char text[64];
+    return {text, std::strftime(text, sizeof(text), "%a %Y-%m-%d %H:%M:%S %Z", &fields)};
 }
 
 }  // namespace
@@ -31,11 +41,13 @@ void ServiceManager::describe_machine(const MachineConfig& config, std::string_v
 }
 
 std::string ServiceManager::status() const {
-    return "STATUS=" + state_ + machine_ + (problem_.empty() ? "" : "; " + problem_);
+    return "STATUS=" + state_ + machine_ + ", since " + since_ +
+           (problem_.empty() ? "" : "; " + problem_);
 }
 
 void ServiceManager::set_run_state(RunState state) {
     state_ = to_string(state);
+    since_ = local_time();
     // Before that, the status is that of the start; READY=1 brings this one.
     if (ready_) {
         notify_service_manager(status());
@@ -57,6 +69,7 @@ void ServiceManager::ready() {
 
 void ServiceManager::stopping() {
     state_ = "stopping";
+    since_ = local_time();
     notify_service_manager("STOPPING=1\n" + status());
 }
 

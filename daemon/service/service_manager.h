@@ -56,6 +56,7 @@ private:
 
     std::string machine_;
     std::string state_;
+    std::string since_;  ///< when that state began
     std::string problem_;
     std::optional<std::chrono::microseconds> watchdog_period_;
     bool ready_ = false;

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """What the service manager is told (sd_notify), from start to end."""
 
+import calendar
 import errno
 import os
 import pathlib
 import signal
 import socket
 import sys
+import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "qmp"))
@@ -34,6 +36,20 @@ def _(accel):
     tap.equal(manager.wait_for("READY"),
               {"READY": "1", "STATUS": f"running, 4 vCPUs, {accel}, 16 MiB"}, "message")
     tap.equal(manager.sender, vm.pid, "its sender")
+
+
+@tap.test("the status says since when, in local time")
+def _():
+    manager = NotifySocket()
+    began = int(time.time())
+    vm = Vm("soft", guests.spin(), environment={**manager.environment, "TZ": "XXX-5"})
+    manager.wait_for("READY")
+    told = time.strptime(manager.since, "%a %Y-%m-%d %H:%M:%S XXX")
+    tap.equal(began <= calendar.timegm(told) - 5 * 3600 <= time.time(), True, manager.since)
+    vm.connect().command("stop")
+    manager.wait_for("STATUS", "paused, 1 vCPU, soft, 16 MiB")
+    again = time.strptime(manager.since, "%a %Y-%m-%d %H:%M:%S XXX")
+    tap.equal(again >= told, True, manager.since)
 
 
 @tap.test("READY=1 with -S and --preconfig: parked is as it should be", each=["-S", "--preconfig"])
