@@ -8,6 +8,7 @@
 
 #include "accel/accelerator.h"
 #include "daemon/chardev/chardev_registry.h"
+#include "daemon/hmp/memory_dump.h"
 #include "daemon/monitor/descriptors.h"
 #include "daemon/monitor/monitor.h"
 #include "daemon/qom/user_objects.h"
@@ -40,6 +41,9 @@ public:
     [[nodiscard]] DescriptorSets& descriptor_sets() { return descriptor_sets_; }
     /// What clients made with object-add.
     [[nodiscard]] qom::UserObjects& objects() { return objects_; }
+    /// What x and xp of the human monitor go by where they are not told otherwise: what they were
+    /// told before.
+    [[nodiscard]] hmp::DumpFormat& dump_format() { return dump_format_; }
     /// The monitor that a command came from.
     [[nodiscard]] Monitor& monitor(const Session& session) { return monitor_(session); }
     /// Ends the machine and then the process; `done` as in `Machine::quit`.
@@ -53,6 +57,7 @@ private:
     qom::UserObjects& objects_;
     MonitorFunction monitor_;
     EndFunction end_;
+    hmp::DumpFormat dump_format_;
 };
 
 }  // namespace halcyon

@@ -6,6 +6,7 @@
 #include <spdlog/fmt/fmt.h>
 
 #include "daemon/hmp/call.h"
+#include "daemon/hmp/disassembly.h"
 #include "daemon/hmp/expression.h"
 #include "daemon/hmp/memory_dump.h"
 #include "daemon/hmp/registers.h"
@@ -22,20 +23,29 @@ struct Operands {
     std::optional<VcpuRegisters> registers;  ///< of the call's vCPU; none without vCPUs
 };
 
+/// What may stand before the expression.
+enum class Takes {
+    kValue,         ///< nothing
+    kFormat,        ///< a format
+    kMemoryFormat,  ///< a format that holds for the next such command too, but for its count
+};
+
 /// Reads the operands, for which the registers are needed, then calls `use`.
-void with_operands(const Call& call, bool takes_format,
+void with_operands(const Call& call, Takes takes,
                    std::function<void(const Operands& operands)> use) {
     Operands operands;
     std::string_view rest = call.arguments;
-    if (takes_format) {
-        const Result<DumpFormat> format = read_format(rest);
+    if (takes != Takes::kValue) {
+        const DumpFormat& before = call.context->dump_format();
+        const Result<DumpFormat> format =
+            read_format(rest, takes == Takes::kMemoryFormat ? before : DumpFormat());
         if (!format) {
             answer_misuse(call, format.error().message());
             return;
         }
         operands.format = *format;
     }
-    auto evaluate = [call, operands, expression = std::string(rest),
+    auto evaluate = [call, takes, operands, expression = std::string(rest),
                      use = std::move(use)](const std::vector<VcpuRegisters>& all) mutable {
         if (call.cpu.value() < all.size()) {
             operands.registers = all[call.cpu.value()];
@@ -49,6 +59,10 @@ void with_operands(const Call& call, bool takes_format,
             answer_misuse(call, value.error().message());
         } else if (expect_end(call, text)) {
             operands.value = static_cast<uint64_t>(*value);
+            if (takes == Takes::kMemoryFormat) {
+                call.context->dump_format() = {.notation = operands.format.notation,
+                                               .size = operands.format.size};
+            }
             use(operands);
         }
     };
@@ -61,40 +75,47 @@ ReadPhysical physical_reader(const MemoryView& memory) {
     };
 }
 
+std::string show_memory(const Operands& operands, const ReadMemory& read) {
+    if (operands.format.notation != 'i') {
+        return dump_memory(operands.value, operands.format, read);
+    }
+    const CodeWidth width = operands.registers ? code_width(*operands.registers) : CodeWidth::k32;
+    return disassemble(operands.value, operands.format.count, width, read);
+}
+
 }  // namespace
 
 void show_virtual_memory(const Call& call) {
-    with_operands(call, true, [call](const Operands& operands) {
+    with_operands(call, Takes::kMemoryFormat, [call](const Operands& operands) {
         if (!operands.registers) {
             call.done("Can not dump without CPU\n");
             return;
         }
         const MemoryView memory = call.machine().memory();
         const ReadPhysical physical = physical_reader(memory);
-        call.done(dump_memory(
-            operands.value, operands.format, [&](uint64_t address, std::span<std::byte> out) {
-                return read_linear(*operands.registers, address, out, physical).has_value();
-            }));
+        call.done(show_memory(operands, [&](uint64_t address, std::span<std::byte> out) {
+            return read_linear(*operands.registers, address, out, physical).has_value();
+        }));
     });
 }
 
 void show_physical_memory(const Call& call) {
-    with_operands(call, true, [call](const Operands& operands) {
+    with_operands(call, Takes::kMemoryFormat, [call](const Operands& operands) {
         const MemoryView memory = call.machine().memory();
-        call.done(dump_memory(
-            operands.value, operands.format,
-            [&](uint64_t address, std::span<std::byte> out) { return memory.read(address, out); }));
+        call.done(show_memory(operands, [&](uint64_t address, std::span<std::byte> out) {
+            return memory.read(address, out);
+        }));
     });
 }
 
 void show_value(const Call& call) {
-    with_operands(call, true, [call](const Operands& operands) {
+    with_operands(call, Takes::kFormat, [call](const Operands& operands) {
         call.done(format_value(operands.value, operands.format.notation) + "\n");
     });
 }
 
 void show_translation(const Call& call) {
-    with_operands(call, false, [call](const Operands& operands) {
+    with_operands(call, Takes::kValue, [call](const Operands& operands) {
         if (!operands.registers) {
             call.done("No cpu\n");
             return;

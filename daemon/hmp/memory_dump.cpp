@@ -90,10 +90,7 @@ Result<DumpFormat> read_format(std::string_view& text, const DumpFormat& default
         }
         for (; !text.empty() && text.front() != ' '; text.remove_prefix(1)) {
             const char letter = text.front();
-            if (letter == 'i') {
-                return Error("this monitor shows no instructions; formats are x, d, u, o and c");
-            }
-            if (std::string_view("xduoc").find(letter) != std::string_view::npos) {
+            if (std::string_view("xduoci").find(letter) != std::string_view::npos) {
                 format.notation = letter;
             } else if (const unsigned size = size_of(letter); size != 0) {
                 format.size = size;

@@ -14,7 +14,7 @@ namespace halcyon::hmp {
 /// "/4xw": how many units, of which size, in which notation.
 struct DumpFormat {
     uint64_t count = 1;
-    char notation = 'x';  ///< x, d, u, o or c
+    char notation = 'x';  ///< x, d, u, o, c; i: instructions
     unsigned size = 4;    ///< bytes of a unit: 1, 2, 4 or 8
 };
 

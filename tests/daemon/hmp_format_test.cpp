@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include "daemon/hmp/disassembly.h"
 #include "daemon/hmp/memory_dump.h"
 #include "daemon/hmp/registers.h"
 
@@ -30,15 +31,20 @@ TEST(HmpFormat, IsReadFromTheFront) {
     EXPECT_EQ(format_of("/-1x 0"), "invalid char in format: '-'");
 }
 
-/// The lines for memory that begins with `bytes` at 0 and ends there.
-std::string dump(std::string_view format, std::vector<uint8_t> bytes) {
-    return dump_memory(0, *read_format(format), [&](uint64_t address, std::span<std::byte> out) {
+/// Memory that begins with `bytes` at 0 and ends there.
+ReadMemory memory_of(std::vector<uint8_t> bytes) {
+    return [bytes = std::move(bytes)](uint64_t address, std::span<std::byte> out) {
         if (address + out.size() > bytes.size()) {
             return false;
         }
         std::memcpy(out.data(), bytes.data() + address, out.size());
         return true;
-    });
+    };
+}
+
+/// The lines for memory that begins with `bytes` at 0 and ends there.
+std::string dump(std::string_view format, std::vector<uint8_t> bytes) {
+    return dump_memory(0, *read_format(format), memory_of(std::move(bytes)));
 }
 
 // The expected lines are those of QEMU 7.2 for the same memory.
@@ -137,6 +143,59 @@ TEST(HmpRegisters, AreKnownByName) {
     EXPECT_EQ(find_register(registers, "e8"), std::nullopt);
     EXPECT_EQ(find_register(registers, "cs.x"), std::nullopt);
     EXPECT_EQ(find_register(registers, ""), std::nullopt);
+}
+
+// The layout, and what the bytes mean, are those of QEMU 7.2; the spelling is Zydis's.
+TEST(HmpDisassembly, ShowsAddressBytesAndInstruction) {
+    EXPECT_EQ(disassemble(0, 3, CodeWidth::k16,
+                          memory_of({0xea, 0x5b, 0xe0, 0x00, 0xf0, 0x31, 0xd2, 0xf4})),
+              "0x00000000:  ea 5b e0 00 f0           ljmp $0xf000, $0xe05b\n"
+              "0x00000005:  31 d2                    xor %dx, %dx\n"
+              "0x00000007:  f4                       hlt\n");
+}
+
+TEST(HmpDisassembly, ReadsBytesByTheWidthOfTheCode) {
+    const std::vector<uint8_t> bytes = {0x48, 0x89, 0xd8};
+    EXPECT_EQ(disassemble(0, 1, CodeWidth::k64, memory_of(bytes)),
+              "0x00000000:  48 89 d8                 mov %rbx, %rax\n");
+    EXPECT_EQ(disassemble(0, 2, CodeWidth::k32, memory_of(bytes)),
+              "0x00000000:  48                       dec %eax\n"
+              "0x00000001:  89 d8                    mov %ebx, %eax\n");
+    EXPECT_EQ(disassemble(0, 2, CodeWidth::k16, memory_of(bytes)),
+              "0x00000000:  48                       dec %ax\n"
+              "0x00000001:  89 d8                    mov %bx, %ax\n");
+}
+
+TEST(HmpDisassembly, GoesOnBehindABadByteAndEndsWithTheMemory) {
+    EXPECT_EQ(disassemble(0, 9, CodeWidth::k64, memory_of({0x06, 0x90, 0x0f})),
+              "0x00000000:  06                       .byte 0x06\n"
+              "0x00000001:  90                       nop\n"
+              "0x00000002:  0f                       .byte 0x0f\n"
+              "0x00000003: unable to read memory\n");
+}
+
+TEST(HmpDisassembly, BreaksLongInstructions) {
+    EXPECT_EQ(disassemble(0, 1, CodeWidth::k64,
+                          memory_of({0x48, 0xb8, 0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11})),
+              "0x00000000:  48 b8 88 77 66 55 44 33  mov $0x1122334455667788, %rax\n"
+              "0x00000008:  22 11 \n");
+}
+
+TEST(HmpDisassembly, ShowsNoMoreThanACommandMay) {
+    const std::vector<uint8_t> bytes(kMaxDump, 0x90);
+    const std::string text = disassemble(0, kMaxDump, CodeWidth::k64, memory_of(bytes));
+    EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), kMaxDump / 15);
+}
+
+TEST(HmpDisassembly, KnowsTheWidthOfCode) {
+    VcpuRegisters registers{};
+    EXPECT_EQ(code_width(registers), CodeWidth::k16);
+    registers.cs.attributes = 1 << 14;
+    EXPECT_EQ(code_width(registers), CodeWidth::k32);
+    registers.cs.attributes = 1 << 13;
+    EXPECT_EQ(code_width(registers), CodeWidth::k16) << "the bit means nothing without long mode";
+    registers.efer = 1 << 10;
+    EXPECT_EQ(code_width(registers), CodeWidth::k64);
 }
 
 }  // namespace

@@ -187,6 +187,26 @@ def _(accel):
     tap.equal(lines(client, "xp/1xb -1"), ["ffffffffffffffff: Cannot access memory"], "the end")
 
 
+@tap.test("x/i shows instructions, as the code segment has them", each=ACCELS)
+def _(accel):
+    client = start_paused(accel=accel)
+    shown = lines(client, "x /2i $pc") if not IS_QEMU else lines(client, "x /2i 0xfffffff0")
+    tap.equal(shown[0].split(":")[0], "0xfffffff0", "address")
+    tap.equal("jmp" in shown[0], True, shown[0])
+    tap.equal(len(shown), 2, "lines")
+    tap.equal(lines(client, "xp /1i 0xe0000000"), ["0xe0000000: unable to read memory"], "a hole")
+
+
+@tap.test("x and xp go by the format before, but for its count", each=["x", "xp"])
+def _(command):
+    client = start_paused()
+    first = lines(client, f"{command} /3hb 0xfffffff0")[0]
+    tap.equal(lines(client, f"{command} 0xfffffff0"), [first[:len("0123456789abcdef: 0x00")]],
+              "the next")
+    tap.equal(len(lines(client, f"{command} /2wx 0xfffffff0")[0].split()), 3, "words")
+    tap.equal(lines(client, "print 10"), ["0xa"], "print has its own")
+
+
 @tap.test("memory that a running guest writes is seen", each=ACCELS)
 def _(accel):
     code = guests.Code(guests.ENTRY)
