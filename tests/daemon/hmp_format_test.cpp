@@ -149,7 +149,7 @@ TEST(HmpRegisters, AreKnownByName) {
 TEST(HmpDisassembly, ShowsAddressBytesAndInstruction) {
     EXPECT_EQ(disassemble(0, 3, CodeWidth::k16,
                           memory_of({0xea, 0x5b, 0xe0, 0x00, 0xf0, 0x31, 0xd2, 0xf4})),
-              "0x00000000:  ea 5b e0 00 f0           ljmp $0xf000, $0xe05b\n"
+              "0x00000000:  ea 5b e0 00 f0           ljmp 0xf000:0xe05b\n"
               "0x00000005:  31 d2                    xor %dx, %dx\n"
               "0x00000007:  f4                       hlt\n");
 }
