@@ -50,6 +50,8 @@ public:
 
 private:
     static Terminal*& current() {
+        // readline's callbacks take no argument.
+        // NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables)
         static Terminal* terminal = nullptr;
         return terminal;
     }
