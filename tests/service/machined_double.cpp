@@ -51,6 +51,9 @@ int unregistered(sd_bus_message* call, void*, sd_bus_error*) {
         return sd_bus_reply_method_errorf(call, SD_BUS_ERROR_INVALID_ARGS, "not s");
     }
     std::printf("UnregisterMachine %s\n", name);
+    if (mode == "refuse") {
+        return sd_bus_reply_method_errorf(call, "org.freedesktop.machine1.NoSuchMachine", "None");
+    }
     return sd_bus_reply_method_return(call, nullptr);
 }
 

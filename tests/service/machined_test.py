@@ -19,7 +19,7 @@ from notify import NotifySocket  # noqa: E402
 
 DOUBLE = os.environ.get("MACHINED_DOUBLE")
 UNITS = pathlib.Path(os.environ["HALCYON_UNITS"])
-SCRIPT = HERE.parents[1] / "systemd" / "register-machine"
+SCRIPT = HERE.parents[1] / "systemd" / "machined-registration"
 REFUSALS = {"no bus": "the system bus: No such file or directory",
             "no machined": r"systemd-machined: .*org\.freedesktop\.machine1.*",
             "refuse": "systemd-machined: Access denied"}
@@ -188,9 +188,18 @@ def register(bus, *words):
 @tap.test("the unit's helper registers a main process by its number")
 def _():
     bus = Bus("accept")
-    done = register(bus, "web", "4711")
+    done = register(bus, "add", "web", "4711")
     tap.equal((done.returncode, done.stdout, done.stderr), (0, "", ""), "outcome")
     tap.equal(bus.call(), "RegisterMachine web '' halcyon vm 4711 ''", "call")
+
+
+@tap.test("the unit's helper removes a machine, or what was not there, in silence",
+          each=["accept", "refuse"])
+def _(mode):
+    bus = Bus(mode)
+    done = register(bus, "remove", "web")
+    tap.equal((done.returncode, done.stdout, done.stderr), (0, "", ""), "outcome")
+    tap.equal(bus.call(), "UnregisterMachine web", "call")
 
 
 @tap.test("the unit's helper says nothing where there is no machined, or no bus", each=[True, False])
@@ -198,21 +207,22 @@ def _(has_bus):
     bus = Bus()
     if not has_bus:
         bus.environment = {"DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nonexistent/bus"}
-    done = register(bus, "web", "4711")
+    done = register(bus, "add", "web", "4711")
     tap.equal((done.returncode, done.stdout, done.stderr), (0, "", ""), "outcome")
 
 
 @tap.test("the unit's helper tells when machined refuses")
 def _():
-    done = register(Bus("refuse"), "web", "4711")
+    done = register(Bus("refuse"), "add", "web", "4711")
     tap.equal(done.returncode != 0 and "Access denied" in done.stderr, True, done.stderr)
 
 
 @tap.test("the unit calls its helper with all rights, and the service does not register itself")
 def _():
     unit = (UNITS / "halcyon@.service").read_text()
-    tap.equal(re.search(r"^ExecStartPost=-\+/.*/halcyon/register-machine %i \$MAINPID$", unit,
-                        re.MULTILINE) is not None, True, "ExecStartPost=")
+    for line in (r"ExecStartPost=-\+/.*/halcyon/machined-registration add %i \$MAINPID",
+                 r"ExecStopPost=-\+/.*/halcyon/machined-registration remove %i"):
+        tap.equal(re.search(f"^{line}$", unit, re.MULTILINE) is not None, True, line)
     tap.equal(" -machined off " in unit, True, "-machined off")
 
 
