@@ -1,7 +1,6 @@
 #include "machine/memory_view.h"
 
 #include <algorithm>
-#include <cstring>
 #include <limits>
 
 namespace halcyon {
@@ -10,6 +9,13 @@ namespace {
 
 uint64_t end_of(const MemoryBlock& block) {
     return block.start.value() + block.bytes.size();
+}
+
+/// The guest may be writing there, which in C++ would be a data race: so not by an access of C++.
+void copy_from_guest(std::byte* to, std::span<const std::byte> from) {
+    const std::byte* source = from.data();
+    size_t count = from.size();
+    asm volatile("rep movsb" : "+D"(to), "+S"(source), "+c"(count) : : "memory");
 }
 
 }  // namespace
@@ -53,8 +59,7 @@ bool MemoryView::read(uint64_t address, std::span<std::byte> out) const {
     std::ranges::fill(out, std::byte{0});
     const MemoryView found = clipped(address, out.size());
     for (const MemoryBlock& block : found.blocks_) {
-        std::memcpy(out.data() + (block.start.value() - address), block.bytes.data(),
-                    block.bytes.size());
+        copy_from_guest(out.data() + (block.start.value() - address), block.bytes);
     }
     return found.size() == out.size();
 }

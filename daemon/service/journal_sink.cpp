@@ -9,9 +9,9 @@
 #include <utility>
 
 #include <spdlog/sinks/base_sink.h>
-#include <systemd/sd-journal.h>
 
 #include "base/log.h"
+#include "daemon/service/libsystemd.h"
 #include "daemon/service/systemd.h"
 
 namespace halcyon {
@@ -40,7 +40,8 @@ const char* priority_of(spdlog::level::level_enum level) {
 /// The base class's mutex guards nothing of ours: it keeps messages whole and in order.
 class JournalSink final : public spdlog::sinks::base_sink<std::mutex> {
 public:
-    explicit JournalSink(std::vector<std::string> fields) : fields_(std::move(fields)) {}
+    JournalSink(const Libsystemd& library, std::vector<std::string> fields)
+        : library_(library), fields_(std::move(fields)) {}
 
 protected:
     void sink_it_(const spdlog::details::log_msg& message) override {
@@ -62,7 +63,7 @@ protected:
             entry.push_back(to_iovec(field));
         }
         // A journal that does not listen is no reason to end a VM.
-        static_cast<void>(sd_journal_sendv(entry.data(), static_cast<int>(entry.size())));
+        static_cast<void>(library_.journal_sendv(entry.data(), static_cast<int>(entry.size())));
     }
     void flush_() override {}
 
@@ -72,6 +73,7 @@ private:
         return {.iov_base = const_cast<char*>(text.data()), .iov_len = text.size()};
     }
 
+    const Libsystemd& library_;
     std::vector<std::string> fields_;
 };
 
@@ -83,11 +85,14 @@ bool stderr_is_journal() {
     if (stream == nullptr || fstat(STDERR_FILENO, &status) != 0) {
         return false;
     }
-    return std::to_string(status.st_dev) + ":" + std::to_string(status.st_ino) == stream;
+    return std::to_string(status.st_dev) + ":" + std::to_string(status.st_ino) == stream &&
+           Libsystemd::get() != nullptr;
 }
 
 std::shared_ptr<spdlog::sinks::sink> make_journal_sink(std::vector<std::string> fields) {
-    return std::make_shared<JournalSink>(std::move(fields));
+    const Libsystemd* library = Libsystemd::get();
+    return library == nullptr ? nullptr
+                              : std::make_shared<JournalSink>(*library, std::move(fields));
 }
 
 }  // namespace halcyon

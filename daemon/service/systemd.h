@@ -31,7 +31,7 @@ void notify_service_manager(const std::string& assignments);
 [[nodiscard]] bool stderr_is_journal();
 
 /// A sink that sends messages to the journal, in its own protocol: with their weight, with `fields`
-/// ("VM_NAME=web"), and with those of the thread's LogScopes. Null when built without libsystemd.
+/// ("VM_NAME=web"), and with those of the thread's LogScopes. Null without libsystemd.
 [[nodiscard]] std::shared_ptr<spdlog::sinks::sink> make_journal_sink(
     std::vector<std::string> fields);
 

@@ -13,6 +13,9 @@ import tap  # noqa: E402
 from fixtures import ACCELS, run_to_end, start, temporary_directory, vcpu_threads  # noqa: E402
 
 
+SANITIZER = os.environ.get("HALCYON_SANITIZER", "none")
+
+
 def status(pid, thread):
     """The fields of /proc/PID/task/TID/status."""
     text = pathlib.Path(f"/proc/{pid}/task/{thread}/status").read_text()
@@ -25,6 +28,10 @@ def filters(pid):
 
 
 def need_sandbox():
+    """Skips in a build without filters, or with sanitizers, which start threads and make calls of
+    their own."""
+    if SANITIZER != "none":
+        tap.skip(f"built with the sanitizer {SANITIZER}, where the sandbox is off by default")
     result = run_to_end(["-nodefaults", "-machine", "none", "-sandbox", "on", "-qmp", "fd=99"])
     if "libseccomp" in result.stderr:
         tap.skip("built without libseccomp")
@@ -40,8 +47,6 @@ def _(case):
         tap.skip("this test has a filter itself")
     vm, client = start(accel, guests.spin(), "-smp", "3", *words.split())
     client.command("query-status")
-    if not words and set(filters(vm.pid)) == {"0"}:
-        tap.skip("built with sanitizers, where it is off by default")
     tap.equal(set(filters(vm.pid)), {"2"}, "Seccomp")
     tap.equal(len(vcpu_threads(vm.pid)), 3, "vCPU threads")
     tap.equal(status(vm.pid, vm.pid)["NoNewPrivs"], "1", "NoNewPrivs")
