@@ -19,12 +19,37 @@ from qmp_client import QmpClient
 BUILD = os.environ.get("HALCYON_BUILD", "")
 PREFIX = os.environ.get("HALCYON_PREFIX", "/usr/local")
 PATH = f"{PREFIX}/bin:/usr/bin:/usr/sbin"
-HIERARCHIES = ("/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified", "/sys/fs/cgroup")
+# Where systemd's control groups are, by the hierarchy's name in /proc/self/cgroup: version 1, and 2
+# beside it or alone.
+HIERARCHIES = {"name=systemd": ["/sys/fs/cgroup/systemd"],
+               "": ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"]}
 BOOT_SECONDS = 60
 
 
 class Unavailable(Exception):
     """There can be no such container here, with the reason."""
+
+
+def own_control_groups(name):
+    """New control groups below this process's: nspawn's are in them, and nobody else's."""
+    made = []
+    for line in pathlib.Path("/proc/self/cgroup").read_text().splitlines():
+        _, hierarchy, path = line.split(":", 2)
+        for mount in HIERARCHIES.get(hierarchy, []):
+            parent = pathlib.Path(mount, path.lstrip("/"))
+            if (parent / "cgroup.procs").exists():
+                (parent / name).mkdir()
+                made.append(parent / name)
+                break
+    return made
+
+
+def removed(group):
+    """Removes a control group, once no process is left in it; whether it is gone."""
+    for directory, _, _ in os.walk(group, topdown=False):
+        with contextlib.suppress(OSError):
+            os.rmdir(directory)
+    return not group.exists()
 
 
 class Container:
@@ -41,6 +66,7 @@ class Container:
             raise Unavailable("the container has the host's /usr, without this build")
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="halcyon-container-"))
         self.manager = NotifySocket()
+        self.control_groups = []
         try:
             self.installed = self.install()
             self.boot()
@@ -57,11 +83,14 @@ class Container:
 
     def boot(self):
         log = self.directory / "log"
+        name = f"halcyon-test-{os.getpid()}"
+        self.control_groups = own_control_groups(name)
+        move = "".join(f"echo $$ >{group}/cgroup.procs && " for group in self.control_groups)
         devices = [f"--bind={device}" for device in ("/dev/kvm",) if os.path.exists(device)]
         with open(log, "wb") as output:
             self.process = subprocess.Popen(
-                ["systemd-nspawn", "--directory=/", "--volatile=yes", "--register=no",
-                 "--keep-unit", "--private-network", "--machine=halcyon-test", "--notify-ready=yes",
+                ["sh", "-c", f'{move} exec "$@"', "sh", "systemd-nspawn", "--directory=/", "--volatile=yes", "--register=no",
+                 "--keep-unit", "--private-network", f"--machine={name}", "--notify-ready=yes",
                  "--console=pipe", f"--bind-ro={self.installed}:{PREFIX}", *devices, "--boot",
                  "systemd.firstboot=off"], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 env={**os.environ, **self.manager.environment})
@@ -108,9 +137,6 @@ class Container:
         if self.process is not None:
             self.process.kill()
             self.process.wait()
-        for hierarchy in HIERARCHIES:
-            for name in ("payload", "supervisor"):
-                for directory, _, _ in os.walk(os.path.join(hierarchy, name), topdown=False):
-                    with contextlib.suppress(OSError):  # somebody else's
-                        os.rmdir(directory)
+        for group in self.control_groups:
+            tap.wait_until(lambda group=group: removed(group), f"the end of processes in {group}")
         shutil.rmtree(self.directory, ignore_errors=True)
