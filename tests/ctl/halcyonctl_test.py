@@ -118,7 +118,8 @@ def _():
     output, _ = follower.communicate(timeout=10)
     events = [json.loads(line) for line in output.splitlines()]
     tap.equal(events[-1]["data"], {"guest": False, "reason": "host-qmp-quit"})
-    tap.equal({event["event"] for event in events}, {"STOP", "RESUME", "SHUTDOWN"})
+    # It may have begun to listen between a stop and its cont.
+    tap.equal({event["event"] for event in events} - {"STOP"}, {"RESUME", "SHUTDOWN"})
 
 
 @tap.test("events --wait ends when the event has come")

@@ -25,7 +25,7 @@ BACKENDS = "accel/<name>"
 RESTRICTED = [
     ("hypervisor headers", r"(linux|asm)/kvm.*|linux/mshv.*|hyperv/.*|x86emu\.h",
      [BACKENDS, "tools"]),
-    ("Zydis", r"Zydis/.*", [BACKENDS, "tools"]),
+    ("Zydis", r"Zydis/.*", [BACKENDS, "daemon", "tools"]),
     ("ioctls", r"sys/ioctl\.h", [BACKENDS, "daemon", "tools"]),
     ("sockets", r"sys/(socket|un)\.h|netinet/.*|arpa/.*|netdb\.h",
      ["daemon", "ctl"]),
@@ -133,6 +133,7 @@ ALLOWED = [
     ("accel/kvm/a.cpp", '"accel/run_entry.h"'),
     ("accel/soft/a.cpp", "<x86emu.h>"),
     ("accel/mshv/a.cpp", "<Zydis/Zydis.h>"),
+    ("daemon/a.cpp", "<Zydis/Zydis.h>"),
     ("devices/a.cpp", "<vector>"),
     ("protocol/a.h", "<nlohmann/json.hpp>"),
     ("machine/a.cpp", '"accel/vcpu.h"'),
