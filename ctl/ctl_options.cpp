@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
@@ -75,7 +76,7 @@ bool stays(const CtlOptions& options) {
 }
 
 /// Who stays takes the monitor that is everybody's; the other one is never busy for long.
-Result<std::string> socket_of(const CtlOptions& options) {
+Result<void> find_socket(CtlOptions& options) {
     const std::string& name = options.name;
     if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos) {
         return usage_error("'" + name + "' cannot be a machine's name; -s SOCKET takes a path");
@@ -83,9 +84,11 @@ Result<std::string> socket_of(const CtlOptions& options) {
     const std::string given = environment("HALCYON_RUNTIME_DIR");
     const std::string directory = given.empty() ? "/run" : given;
     const std::string own = directory + "/halcyonctl/" + name + ".sock";
-    return !stays(options) && ::access(own.c_str(), F_OK) == 0
-               ? own
-               : directory + "/halcyon/" + name + ".sock";
+    const std::string files = directory + "/halcyon/" + name;
+    const bool unit = ::access(own.c_str(), F_OK) == 0;
+    options.socket = unit && !stays(options) ? own : files + ".sock";
+    options.off = unit && ::access(files.c_str(), F_OK) != 0 && errno == ENOENT;
+    return {};
 }
 
 Result<void> take_option(CtlOptions& options, int letter, const char* argument) {
@@ -159,7 +162,7 @@ Result<void> take_words(CtlOptions& options, std::span<char*> words) {
         return usage_error("which command? --help lists them");
     }
     if (named) {
-        options.socket = TRY(socket_of(options));
+        TRY(find_socket(options));
     }
     return {};
 }

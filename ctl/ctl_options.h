@@ -16,6 +16,8 @@ namespace halcyon {
 struct CtlOptions {
     std::string name;    ///< of the machine; empty with -s
     std::string socket;  ///< the monitor's path
+    /// The units' sockets are there, but the service's directory is not: who connects starts it.
+    bool off = false;
     std::string command;
     std::vector<std::string> words;  ///< after the command
     std::string wait_event;

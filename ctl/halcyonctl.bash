@@ -2,12 +2,13 @@
 # Completion of halcyonctl(1) for bash. Machines are the sockets in the runtime directory; commands
 # and arguments are the machine's own answer.
 
+# Those machines whose names begin with $1, quoted: a name is a file's.
 _halcyonctl_machines() {
     local socket
-    for socket in "${HALCYON_RUNTIME_DIR:-/run}"/halcyon/*.sock; do
+    for socket in "${HALCYON_RUNTIME_DIR:-/run}"/halcyon/"$1"*.sock; do
         [ -S "$socket" ] || continue
         socket=${socket##*/}
-        echo "${socket%.sock}"
+        printf '%q\n' "${socket%.sock}"
     done
 }
 
@@ -55,7 +56,7 @@ _halcyonctl() {
     if [[ $current == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
     elif [ ${#where[@]} -eq 0 ]; then
-        mapfile -t COMPREPLY < <(compgen -W "$(_halcyonctl_machines)" -- "$current")
+        mapfile -t COMPREPLY < <(_halcyonctl_machines "$current")
     else
         mapfile -t COMPREPLY < <("${words[0]}" --timeout 2 --complete "${where[@]}" \
             -- "${rest[@]}" "$current" 2>/dev/null)

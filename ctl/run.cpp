@@ -1,7 +1,15 @@
+#include <poll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
+#include <cstring>
 #include <utility>
 
+#include "base/unique_fd.h"
 #include "ctl/commands.h"
 #include "ctl/completion.h"
 #include "ctl/exit_status.h"
@@ -16,7 +24,7 @@ namespace {
 /// that is another client's.
 constexpr std::chrono::seconds kGreetingLimit{30};
 /// The same for stop-service, where the service manager has another way.
-constexpr std::chrono::seconds kStopGreetingLimit{10};
+constexpr std::chrono::seconds kStopGreetingLimit{5};
 /// From the reply to quit to the end of the process.
 constexpr std::chrono::seconds kEndLimit{5};
 
@@ -66,10 +74,19 @@ Result<void> check_event(const std::optional<QmpSchema>& schema, const std::stri
     return {};
 }
 
-Result<void> run_lists(const CtlOptions& options) {
+/// The schema of a machine that runs. To connect would start another one, which nobody expects of
+/// a completion.
+Result<std::optional<QmpSchema>> schema_if_running(const CtlOptions& options) {
+    if (options.off) {
+        return std::optional<QmpSchema>();
+    }
     const Deadline deadline = whole_deadline(options);
     MonitorClient client = TRY(MonitorClient::connect(options.socket, greeting_deadline(deadline)));
-    const std::optional<QmpSchema> schema = TRY(fetch_schema(client, deadline));
+    return fetch_schema(client, deadline);
+}
+
+Result<void> run_lists(const CtlOptions& options) {
+    const std::optional<QmpSchema> schema = TRY(schema_if_running(options));
     static const QmpSchema kNone = *QmpSchema::parse(Json::array());
     std::span<const std::string> words = options.words;
     const std::string partial = !options.complete || words.empty() ? "" : words.back();
@@ -104,10 +121,21 @@ Result<void> quit(MonitorClient& client, bool ending, Deadline deadline) {
     }
 }
 
+/// The run state; while the guest is only held for a dump, that which follows.
+Result<std::string> state_to_ask(MonitorClient& client, Deadline deadline) {
+    while (true) {
+        const Reply status = TRY(client.execute("query-status", nullptr, deadline));
+        std::string state(find_string(status.value, "status"));
+        if (state != "save-vm" || !client.next_event(deadline)) {
+            return state;
+        }
+    }
+}
+
 /// Whether the guest ended, or its time is over. A machine that does not run cannot listen.
 Result<bool> ask_guest(MonitorClient& client, const CtlOptions& options, Deadline deadline) {
-    const Reply status = TRY(client.execute("query-status", nullptr, deadline));
-    if (find_string(status.value, "status") != "running") {
+    const Deadline grace = Deadline::after(options.grace).earlier(deadline);
+    if (TRY(state_to_ask(client, grace)) != "running") {
         complain("the guest does not run: the machine is ended without asking it");
         return false;
     }
@@ -117,7 +145,6 @@ Result<bool> ask_guest(MonitorClient& client, const CtlOptions& options, Deadlin
         complain("the guest cannot be asked: " + reply.error->description);
         return false;
     }
-    const Deadline grace = Deadline::after(options.grace).earlier(deadline);
     while (true) {
         Result<std::optional<Json>> event = client.next_event(grace);
         if (!event && event.error().code() == ErrorCode::kNotActive) {
@@ -131,11 +158,33 @@ Result<bool> ask_guest(MonitorClient& client, const CtlOptions& options, Deadlin
     }
 }
 
+/// Presses the power button of the service's machine by its signal (halcyond(1)), and gives the
+/// guest its time. systemd ends what is left.
+Result<void> press_button(pid_t pid, const CtlOptions& options) {
+    complain("no monitor answers: the power button is pressed by a signal");
+    const UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+    if (!process || ::kill(pid, SIGRTMIN + 4) != 0) {
+        return errno == ESRCH ? Result<void>()
+                              : connection_error("process " + std::to_string(pid) + ": " +
+                                                 std::strerror(errno));
+    }
+    pollfd wait_for{.fd = process.get(), .events = POLLIN, .revents = 0};
+    if (::poll(&wait_for, 1, Deadline::after(options.grace).poll_timeout()) == 0) {
+        complain("the guest did not power off in time");
+    }
+    return {};
+}
+
+/// The service's process, when a service manager has started this one for it; or 0.
+pid_t main_process() {
+    const char* pid = ::getenv("MAINPID");
+    return pid == nullptr ? 0 : static_cast<pid_t>(std::strtol(pid, nullptr, 10));
+}
+
 /// systemd runs ExecStop= also after the service's process has ended by itself, then without
 /// MAINPID. Who connected now would wait in the socket unit's queue and start the machine again.
 bool has_ended_by_itself() {
-    const char* pid = ::getenv("MAINPID");
-    return ::getenv("SERVICE_RESULT") != nullptr && (pid == nullptr || *pid == '\0');
+    return ::getenv("SERVICE_RESULT") != nullptr && main_process() == 0;
 }
 
 }  // namespace
@@ -145,10 +194,20 @@ Result<void> stop_service(const CtlOptions& options) {
         return {};
     }
     const Deadline deadline = whole_deadline(options);
-    MonitorClient client = TRY(MonitorClient::connect(
-        options.socket, Deadline::after(kStopGreetingLimit).earlier(deadline)));
-    const bool ending = TRY(ask_guest(client, options, deadline));
-    return quit(client, ending, deadline);
+    Result<MonitorClient> client = MonitorClient::connect(
+        options.socket, Deadline::after(kStopGreetingLimit).earlier(deadline));
+    if (!client && client.error().code() == ErrorCode::kNotActive && main_process() > 0) {
+        return press_button(main_process(), options);
+    }
+    if (!client) {
+        return std::move(client).error();
+    }
+    const Result<bool> ending = ask_guest(*client, options, deadline);
+    if (!ending) {
+        // The machine has ended meanwhile: that is what was wanted.
+        return ending.error().code() == ErrorCode::kNotFound ? Result<void>() : ending.error();
+    }
+    return quit(*client, *ending, deadline);
 }
 
 Result<void> run_ctl(const CtlOptions& options) {
@@ -157,6 +216,9 @@ Result<void> run_ctl(const CtlOptions& options) {
     }
     if (options.command == "stop-service" && options.words.empty()) {
         return stop_service(options);
+    }
+    if (options.off && (options.command == "status" || options.command == "info")) {
+        return connection_error(options.name + " is not running");
     }
     const Deadline deadline = whole_deadline(options);
     MonitorClient client = TRY(MonitorClient::connect(options.socket, greeting_deadline(deadline)));

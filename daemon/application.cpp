@@ -211,7 +211,7 @@ Result<ExitStatus> Application::run() {
 }
 
 void Application::on_started(const Result<void>& started) {
-    if (started) {
+    if (started && !manager_.is_ready()) {
         manager_.ready();
         if (manager_.watchdog_period()) {
             watchdog_ =
@@ -271,7 +271,17 @@ void Application::answer_quits() {
     for (const Machine::Done& reply : std::exchange(held_replies_, {})) {
         reply({});
     }
-    when_drained([this] { return all_drained(); }, [this] { loop_.stop(); });
+    when_drained([this] { return all_drained(); },
+                 [this] {
+                     if (status_ == ExitStatus::kEnded) {
+                         // Who waits would, in the queue of a socket of systemd's, start the
+                         // machine again.
+                         for (const std::unique_ptr<Chardev>& chardev : chardevs_.all()) {
+                             chardev->turn_away_waiting();
+                         }
+                     }
+                     loop_.stop();
+                 });
 }
 
 bool Application::all_drained() const {
@@ -313,8 +323,13 @@ void Application::end_after_internal_error() {
     }
 }
 
-void Application::on_ending(ShutdownCause) {
+void Application::on_ending(ShutdownCause cause) {
     watchdog_.reset();
+    // An end that was asked for may overtake the start: without READY=1 systemd would take it for
+    // a failed one.
+    if (cause != ShutdownCause::kHostError && !manager_.is_ready()) {
+        manager_.ready();
+    }
     manager_.stopping();
     if (ServiceManager::present()) {
         progress_timer_ = loop_.make_timer([this] { watch_end(); });

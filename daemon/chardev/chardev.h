@@ -70,6 +70,8 @@ public:
     /// A server takes a client that waits already; for others nothing. Otherwise the client is
     /// taken when the loop runs.
     virtual void accept_waiting() {}
+    /// A server closes the connections of clients that wait; for others nothing. At the end.
+    virtual void turn_away_waiting() {}
     /// A terminal echoes and edits lines (for a person who types QMP) or not (for a device).
     virtual void set_echo(bool echo) { static_cast<void>(echo); }
     /// The process was continued after a stop.

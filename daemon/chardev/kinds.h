@@ -114,6 +114,7 @@ public:
     /// readable first. Before the loop runs.
     Result<bool> wait_for_client(int cancel_fd);
     void accept_waiting() override;
+    void turn_away_waiting() override;
     [[nodiscard]] std::string filename() const override;
     [[nodiscard]] bool drained() const override;
     UniqueFd take_descriptor() override;

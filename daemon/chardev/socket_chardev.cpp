@@ -183,6 +183,14 @@ void SocketChardev::accept_waiting() {
     }
 }
 
+void SocketChardev::turn_away_waiting() {
+    for (const Listener& listener : listeners_) {
+        // Listeners do not block.
+        while (UniqueFd(accept4(listener.socket.get(), nullptr, nullptr, SOCK_CLOEXEC))) {
+        }
+    }
+}
+
 void SocketChardev::on_connection(int listener) {
     if (has_peer()) {
         return;  // on_peer_gone looks again

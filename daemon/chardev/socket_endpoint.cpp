@@ -4,11 +4,14 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <cstring>
 #include <filesystem>
@@ -219,14 +222,43 @@ void SocketEndpoint::remember_file() {
 
 // -- connecting -----------------------------------------------------------------------------------
 
+namespace {
+
+/// Waits for a connection under way; 0, or its errno.
+int finish_connect(int socket, std::chrono::steady_clock::time_point deadline) {
+    pollfd wait_for{.fd = socket, .events = POLLOUT, .revents = 0};
+    int ready = 0;
+    do {
+        const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+            deadline - std::chrono::steady_clock::now());
+        ready = ::poll(&wait_for, 1, std::max<int>(static_cast<int>(left.count()), 0));
+    } while (ready < 0 && errno == EINTR);
+    if (ready <= 0) {
+        return ready == 0 ? ETIMEDOUT : errno;
+    }
+    int error = 0;
+    socklen_t size = sizeof(error);
+    return getsockopt(socket, SOL_SOCKET, SO_ERROR, &error, &size) == 0 ? error : errno;
+}
+
+}  // namespace
+
 Result<UniqueFd> SocketEndpoint::connect() const {
+    const auto deadline = std::chrono::steady_clock::now() + kConnectTime;
     int error = 0;
     for (const SocketAddress& address : addresses_) {
-        UniqueFd connection(::socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
-        if (connection && ::connect(connection.get(), address.generic(), address.length) == 0) {
+        Result<UniqueFd> connection = make_socket(address.family(), SOCK_NONBLOCK);
+        if (!connection) {
+            error = connection.error().errno_value();
+            continue;
+        }
+        error = ::connect(connection->get(), address.generic(), address.length) == 0 ? 0 : errno;
+        if (error == EINPROGRESS) {
+            error = finish_connect(connection->get(), deadline);
+        }
+        if (error == 0) {
             return connection;
         }
-        error = errno;
     }
     return cannot("connect to", error);
 }

@@ -35,6 +35,9 @@ public:
     ~SocketEndpoint();
     SocketEndpoint(SocketEndpoint&& other) noexcept;
     SocketEndpoint& operator=(SocketEndpoint&&) = delete;
+    /// Far less than a service's watchdog waits: the main loop stands still meanwhile.
+    static constexpr std::chrono::seconds kConnectTime{5};
+
     SocketEndpoint(const SocketEndpoint&) = delete;
     SocketEndpoint& operator=(const SocketEndpoint&) = delete;
 
@@ -42,7 +45,7 @@ public:
     /// socket file is its owner's only; one that nobody listens on is replaced. With `to`, the
     /// first port of the range that is free is taken.
     Result<std::vector<UniqueFd>> listen();
-    /// A connected socket: the first address that answers.
+    /// A connected socket: the first address that answers. Blocks for at most kConnectTime.
     Result<UniqueFd> connect() const;
 
     [[nodiscard]] size_t address_count() const { return addresses_.size(); }

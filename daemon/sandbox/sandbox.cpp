@@ -1,6 +1,8 @@
 #include "daemon/sandbox/sandbox.h"
 
+#include <fcntl.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <seccomp.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -13,7 +15,6 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
-#include <optional>
 #include <string>
 #include <utility>
 
@@ -29,18 +30,38 @@ Error failed(const std::string& what, int negative_errno) {
     return Error::from_errno("-sandbox: " + what, -negative_errno);
 }
 
-/// The first argument that the list's word for it means; nothing for none.
-std::optional<scmp_datum_t> first_argument(std::string_view word) {
+scmp_arg_cmp equal(unsigned argument, scmp_datum_t value) {
+    return {.arg = argument, .op = SCMP_CMP_EQ, .datum_a = value, .datum_b = 0};
+}
+
+/// What a list's word behind a call asks of its arguments: any of these; nothing for no word.
+std::vector<scmp_arg_cmp> conditions_of(std::string_view word) {
     if (word == "self") {
-        return static_cast<scmp_datum_t>(getpid());
+        return {equal(0, static_cast<scmp_datum_t>(getpid()))};
+    }
+    if (word == "caller") {
+        return {equal(0, 0)};
     }
     if (word == "set-name") {
-        return PR_SET_NAME;
+        return {equal(0, PR_SET_NAME)};
     }
     if (word == "unix") {
-        return AF_UNIX;
+        return {equal(0, AF_UNIX)};
     }
-    return std::nullopt;
+    if (word == "thread") {
+        return {
+            {.arg = 0, .op = SCMP_CMP_MASKED_EQ, .datum_a = CLONE_THREAD, .datum_b = CLONE_THREAD}};
+    }
+    if (word == "flags") {
+        // Not F_SETOWN and F_SETSIG, which send signals.
+        std::vector<scmp_arg_cmp> commands;
+        for (const int command : {F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL,
+                                  F_OFD_SETLK, F_ADD_SEALS}) {
+            commands.push_back(equal(1, static_cast<scmp_datum_t>(command)));
+        }
+        return commands;
+    }
+    return {};
 }
 
 Result<void> allow(void* filter, std::string_view call) {
@@ -51,11 +72,11 @@ Result<void> allow(void* filter, std::string_view call) {
     if (number == __NR_SCMP_ERROR) {
         return {};
     }
-    const auto argument = first_argument(call.substr(std::min(colon + 1, call.size())));
-    const scmp_arg_cmp comparison{
-        .arg = 0, .op = SCMP_CMP_EQ, .datum_a = argument.value_or(0), .datum_b = 0};
-    const int added =
-        seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, number, argument ? 1 : 0, &comparison);
+    const auto conditions = conditions_of(call.substr(std::min(colon + 1, call.size())));
+    int added = conditions.empty() ? seccomp_rule_add(filter, SCMP_ACT_ALLOW, number, 0) : 0;
+    for (size_t index = 0; index < conditions.size() && added == 0; ++index) {
+        added = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, number, 1, &conditions[index]);
+    }
     return added == 0 ? Result<void>() : failed("cannot allow " + name, added);
 }
 
@@ -97,7 +118,9 @@ Result<std::vector<sock_filter>> make_program(SandboxRole role, uint32_t action)
     for (const SandboxCalls& calls : sandbox_calls(role)) {
         TRY(allow_all(filter.get(), calls.names));
     }
-    return compile(filter.get());
+    // A filter cannot see clone3's flags; without it the C library uses clone.
+    const int added = seccomp_rule_add(filter.get(), SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
+    return added == 0 ? compile(filter.get()) : failed("cannot replace clone3", added);
 }
 
 long load(const std::vector<sock_filter>& program) {

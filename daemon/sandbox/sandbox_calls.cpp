@@ -23,7 +23,7 @@ constexpr SandboxCalls kCommon[] = {
     {"descriptors that go", "close"},
     {"mshv-emulator, inside its callers: which descriptor is this, careful accesses to memory, "
      "timers of guests",
-     "fstat newfstatat fcntl ppoll mincore process_vm_readv:self process_vm_writev:self "
+     "fstat newfstatat fcntl:flags ppoll mincore process_vm_readv:self process_vm_writev:self "
      "timer_create timer_settime timer_delete"},
 };
 
@@ -47,9 +47,9 @@ constexpr SandboxCalls kMain[] = {
      "unlink unlinkat lseek ftruncate fallocate fsync fdatasync getdents64 statfs fstatfs flock"},
     {"reading and writing", "read readv pread64 preadv pwrite64 pwritev"},
     {"whether the terminal is ours at present", "getpgrp getpgid"},
-    {"descriptors", "fcntl dup dup2 dup3 pipe2"},
-    {"threads for dumps and other work in the background", "clone clone3 sched_getaffinity"},
-    {"random numbers and sizes of the host", "getrandom uname sysinfo prlimit64"},
+    {"descriptors", "dup dup2 dup3 pipe2"},
+    {"threads for dumps and other work in the background", "clone:thread sched_getaffinity"},
+    {"random numbers and sizes of the host", "getrandom uname sysinfo prlimit64:caller"},
 };
 
 void append(std::vector<SandboxCalls>& to, std::span<const SandboxCalls> from) {

@@ -37,6 +37,9 @@ std::optional<Libsystemd> load() {
     loader.find(found.journal_sendv, "sd_journal_sendv");
     loader.find(found.bus_open_system, "sd_bus_open_system");
     loader.find(found.bus_set_method_call_timeout, "sd_bus_set_method_call_timeout");
+    loader.find(found.bus_is_ready, "sd_bus_is_ready");
+    loader.find(found.bus_process, "sd_bus_process");
+    loader.find(found.bus_wait, "sd_bus_wait");
     loader.find(found.bus_call, "sd_bus_call");
     loader.find(found.bus_send, "sd_bus_send");
     loader.find(found.bus_close, "sd_bus_close");

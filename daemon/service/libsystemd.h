@@ -17,6 +17,9 @@ struct Libsystemd {
     decltype(&::sd_journal_sendv) journal_sendv;
     decltype(&::sd_bus_open_system) bus_open_system;
     decltype(&::sd_bus_set_method_call_timeout) bus_set_method_call_timeout;
+    decltype(&::sd_bus_is_ready) bus_is_ready;
+    decltype(&::sd_bus_process) bus_process;
+    decltype(&::sd_bus_wait) bus_wait;
     decltype(&::sd_bus_call) bus_call;
     decltype(&::sd_bus_send) bus_send;
     decltype(&::sd_bus_close) bus_close;

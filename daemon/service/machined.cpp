@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdint>
 #include <utility>
 
@@ -22,10 +23,26 @@ Result<void> check(int result) {
     return result < 0 ? Result<void>(Error::from_errno("the system bus", -result)) : Result<void>();
 }
 
-Result<Bus> open_system_bus(const Libsystemd& library) {
-    sd_bus* bus = nullptr;
-    TRY(check(library.bus_open_system(&bus)));
-    return Bus(bus, library.bus_unref);
+/// A bus that has let us in. The timeout of calls does not hold for that.
+Result<Bus> open_system_bus(const Libsystemd& library, std::chrono::seconds limit) {
+    using Clock = std::chrono::steady_clock;
+    sd_bus* opened = nullptr;
+    TRY(check(library.bus_open_system(&opened)));
+    Bus bus(opened, library.bus_unref);
+    const auto deadline = Clock::now() + limit;
+    while (library.bus_is_ready(bus.get()) == 0) {
+        const int done = library.bus_process(bus.get(), nullptr);
+        TRY(check(done));
+        const auto left =
+            std::chrono::duration_cast<std::chrono::microseconds>(deadline - Clock::now());
+        if (left.count() <= 0) {
+            return Error("the system bus does not answer");
+        }
+        if (done == 0) {
+            TRY(check(library.bus_wait(bus.get(), static_cast<uint64_t>(left.count()))));
+        }
+    }
+    return bus;
 }
 
 Result<Message> make_call(const Libsystemd& library, sd_bus* bus, const char* method) {
@@ -65,7 +82,6 @@ Result<void> finish_call(const Libsystemd& library, sd_bus* bus, sd_bus_message*
 
 Result<std::unique_ptr<MachineRegistration>> MachineRegistration::create(
     const MachineConfig& config) {
-    constexpr uint64_t kMicrosecondsPerSecond = 1'000'000;
     if (config.name.empty()) {
         return Error("a machine that is registered needs -name", ErrorCode::kInvalidArgument);
     }
@@ -73,9 +89,9 @@ Result<std::unique_ptr<MachineRegistration>> MachineRegistration::create(
     if (library == nullptr) {
         return Error("libsystemd is not installed", ErrorCode::kUnsupported);
     }
-    Bus bus = TRY(open_system_bus(*library));
-    TRY(check(
-        library->bus_set_method_call_timeout(bus.get(), kAnswerSeconds * kMicrosecondsPerSecond)));
+    Bus bus = TRY(open_system_bus(*library, kAnswerTime));
+    TRY(check(library->bus_set_method_call_timeout(
+        bus.get(), std::chrono::microseconds(kAnswerTime).count())));
     const Message call = TRY(make_registration(*library, bus.get(), config));
     TRY(finish_call(*library, bus.get(), call.get()));
     return std::unique_ptr<MachineRegistration>(

@@ -1,6 +1,7 @@
 /// The VM in the list of machines that systemd-machined keeps (machinectl(1)).
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <utility>
@@ -17,7 +18,7 @@ namespace halcyon {
 class MachineRegistration {
 public:
     /// Registers the VM under its -name, with its -uuid if it has one. Blocks for at most
-    /// kAnswerSeconds each while the bus and machined answer. Fails without a name, without the bus
+    /// kAnswerTime each while the bus and machined answer. Fails without a name, without the bus
     /// or machined, and with machined's reason when that refuses: before version 258 it listens to
     /// root only.
     [[nodiscard]] static Result<std::unique_ptr<MachineRegistration>> create(
@@ -29,7 +30,7 @@ public:
     ~MachineRegistration();
 
 private:
-    static constexpr unsigned kAnswerSeconds = 5;
+    static constexpr std::chrono::seconds kAnswerTime{5};
 
     MachineRegistration(sd_bus* bus, std::string name) : bus_(bus), name_(std::move(name)) {}
 

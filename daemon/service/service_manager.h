@@ -36,6 +36,7 @@ public:
     void take_over();
     /// Start-up is over: every monitor listens, every vCPU runs or is parked as it should be.
     void ready();
+    [[nodiscard]] bool is_ready() const { return ready_; }
     /// The end has begun.
     void stopping();
     /// How often `alive` is wanted at least; nothing when it is not.

@@ -9,7 +9,7 @@ import socket
 import ctl  # also says where the other modules are
 import tap
 from ctl import NO_CONNECTION, SERVER_ERROR, SUCCESS, TIMEOUT, USAGE, Machine, guests
-from fixtures import debugcon_file, wait_text
+from fixtures import debugcon_file, listening_socket, wait_text
 
 
 def fault(result, status, *texts):
@@ -270,13 +270,32 @@ def _():
     own = os.path.join(directory, "own.sock")
     vm = Machine("-qmp", f"unix:{own},server=on,wait=off")
     ctl.QmpClient.connect_when_listening(own).close()
-    os.mkdir(os.path.join(vm.directory, "halcyonctl"))
+    for directory in ("halcyonctl", "halcyon/web"):
+        os.mkdir(os.path.join(vm.directory, directory))
     os.symlink(own, os.path.join(vm.directory, "halcyonctl", "web.sock"))
     with ctl.QmpClient.connect(vm.socket) as other:
         other.expect_greeting()
         tap.equal(vm.output("status"), "running\n")
         for words in (["events"], ["shell"], ["status", "--wait", "STOP"]):
             fault(vm.run(*words, "-t", "0.1"), TIMEOUT, vm.socket)
+
+
+@tap.test("to ask for the status of a unit that is off, or to complete, does not start it",
+          each=["status", "info", "--complete sta", "--list-commands"])
+def _(words):
+    directory = ctl.temporary_directory()
+    listeners = []
+    for name in ("halcyon", "halcyonctl"):
+        os.mkdir(os.path.join(directory, name))
+        listeners.append(listening_socket(os.path.join(directory, name, "web.sock")))
+    code, output, errors = ctl.run("web", *words.split(),
+                                   environment={"HALCYON_RUNTIME_DIR": directory})
+    if words.startswith("--"):
+        tap.equal((code, errors, "status" in output), (SUCCESS, "", True), output)
+    else:
+        tap.equal(code, NO_CONNECTION, errors)
+        one_line(errors, "web is not running")
+    tap.equal(select.select(listeners, [], [], 0)[0], [], "connections")
 
 
 @tap.test("an abstract socket")

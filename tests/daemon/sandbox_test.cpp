@@ -1,8 +1,10 @@
 #include "daemon/sandbox/sandbox.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -97,6 +99,31 @@ TEST_F(SandboxTest, NoThreadSignalsOtherProcesses) {
         EXPECT_EQ(errno_in(role, [other] { return kill(other, 0); }), EPERM);
         EXPECT_EQ(errno_in(role, [] { return syscall(SYS_tgkill, getpid(), getpid(), 0); }), 0);
     }
+}
+
+TEST_F(SandboxTest, NoThreadHasOthersSignalled) {
+    for (const SandboxRole role : {SandboxRole::kMain, SandboxRole::kVcpu}) {
+        EXPECT_EQ(errno_in(role, [] { return fcntl(0, F_SETOWN, getppid()); }), EPERM);
+        EXPECT_EQ(errno_in(role, [] { return fcntl(0, F_SETSIG, SIGKILL); }), EPERM);
+        EXPECT_EQ(errno_in(role, [] { return fcntl(0, F_GETFD); }), 0);
+    }
+}
+
+TEST_F(SandboxTest, TheMainThreadStartsNoProcessesAndNamespaces) {
+    EXPECT_EQ(errno_in(SandboxRole::kMain, [] { return syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0); }),
+              EPERM);
+    EXPECT_EQ(errno_in(SandboxRole::kMain,
+                       [] { return syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, 0, 0, 0, 0); }),
+              EPERM);
+    EXPECT_EQ(errno_in(SandboxRole::kMain, [] { return syscall(SYS_clone3, nullptr, 0); }), ENOSYS);
+    EXPECT_EQ(errno_in(SandboxRole::kMain, [] { return unshare(CLONE_NEWUSER); }), EPERM);
+}
+
+TEST_F(SandboxTest, TheMainThreadChangesNoOtherProcesssLimits) {
+    const rlimit limit{.rlim_cur = 10, .rlim_max = 10};
+    EXPECT_EQ(errno_in(SandboxRole::kMain,
+                       [&] { return prlimit(getppid(), RLIMIT_NOFILE, &limit, nullptr); }),
+              EPERM);
 }
 
 TEST_F(SandboxTest, AThreadMayBeNamedAndMayNotBeUnlocked) {

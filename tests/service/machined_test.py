@@ -14,7 +14,7 @@ sys.path.insert(0, str(HERE.parent / "qmp"))
 
 import guests  # noqa: E402
 import tap  # noqa: E402
-from fixtures import Vm, options, run_to_end, temporary_directory, write_file  # noqa: E402
+from fixtures import Vm, listening_socket, options, run_to_end, temporary_directory, write_file  # noqa: E402
 from notify import NotifySocket  # noqa: E402
 
 DOUBLE = os.environ.get("MACHINED_DOUBLE")
@@ -156,6 +156,16 @@ def _(case):
 def _():
     expect_no_start(Bus("accept"), ["-machined", "on"],
                     "-machined on: a machine that is registered needs -name")
+
+
+@tap.test("a bus that does not answer costs five seconds, not the VM", timeout=60)
+def _():
+    bus = Bus()
+    path = os.path.join(temporary_directory(), "bus")
+    listening_socket(path)
+    bus.environment = {"DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={path}"}
+    vm = bus.vm("-name", "web")
+    tap.equal(vm.connect().command("query-status")["status"], "running", "status")
 
 
 @tap.test("a machined that does not answer costs five seconds, not the VM", timeout=60)

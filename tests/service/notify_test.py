@@ -15,7 +15,7 @@ sys.path.insert(0, str(HERE.parent / "qmp"))
 
 import guests  # noqa: E402
 import tap  # noqa: E402
-from fixtures import (ACCELS, BINARY, Vm, connect, options, run_to_end,  # noqa: E402
+from fixtures import (ACCELS, BINARY, Vm, connect, listening_socket, options, run_to_end,  # noqa: E402
                       temporary_directory, write_file)
 from notify import NotifySocket  # noqa: E402
 
@@ -74,6 +74,24 @@ def _(accel):
     listener.connect(path)
     listener.close()
     tap.equal(connect(path).command("query-status")["status"], "running", "status")
+
+
+@tap.test("an end that was asked for before the guest has started is told as one of a ready machine",
+          each=ACCELS)
+def _(accel):
+    path = os.path.join(temporary_directory(), "qmp.sock")
+    listener = listening_socket(path)
+    client = connect(path, negotiate=False)
+    client.send({"execute": "qmp_capabilities"})
+    client.send({"execute": "quit"})
+    manager = NotifySocket()
+    vm = Vm(accel, guests.spin(), "-smp", "4", "-qmp",
+            f"fd={listener.fileno()},server=on,wait=off",
+            environment=manager.environment, pass_fds=[listener.fileno()])
+    vm.expect_exit(0)
+    messages = [name for message in manager.rest() for name in message
+                if name in ("READY", "STOPPING")]
+    tap.equal(messages, ["READY", "STOPPING"], "messages")
 
 
 @tap.test("READY=1 does not come while a client is waited for; the status says so")

@@ -3,6 +3,7 @@
 
 import os
 import pathlib
+import select
 import shutil
 import signal
 import socket
@@ -88,6 +89,23 @@ def _(how):
         os.kill(vm.process.pid, signal.SIGTERM)
     vm.expect_exit(0)
     tap.equal(os.path.exists(vm.paths[0]), True, "the file exists")
+
+
+@tap.test("who still waits is turned away at an end as it was asked for, and does not stay in the queue",
+          each=["quit", "SIGTERM"])
+def _(how):
+    path = os.path.join(temporary_directory(), "qmp.sock")
+    listener = listening_socket(path)
+    vm, client = start("soft", guests.spin(), "-qmp", f"fd={listener.fileno()},server=on,wait=off",
+                       pass_fds=[listener.fileno()])
+    connect(path)
+    connect(path, negotiate=False)
+    if how == "quit":
+        client.command("quit")
+    else:
+        os.kill(vm.pid, signal.SIGTERM)
+    vm.expect_exit(0)
+    tap.equal(select.select([listener], [], [], 0)[0], [], "the queue")
 
 
 @tap.test("several sockets called qmp are as many monitors")

@@ -15,6 +15,7 @@ sys.path.insert(0, str(HERE.parent / "qmp"))
 import container  # noqa: E402
 import guests  # noqa: E402
 import tap  # noqa: E402
+from qmp_client import QmpClosed  # noqa: E402
 
 MACHINED = os.path.exists("/usr/lib/systemd/systemd-machined")
 
@@ -123,6 +124,15 @@ class Service:
         raise AssertionError(f"no process {inner}")
 
 
+def ended(client):
+    """Whether the server closes the connection."""
+    try:
+        client.receive_line(5)
+    except QmpClosed:
+        return True
+    return False
+
+
 @tap.test("systemctl start returns when the machine runs, and its status says what it is",
           timeout=120)
 def _():
@@ -219,6 +229,33 @@ def _():
     tap.equal(service.commands(), ["qmp_capabilities", "system_powerdown", "quit"], "commands")
 
 
+@tap.test("a client that waits when the machine ends does not start it again")
+def _():
+    service = Service().start()
+    first = service.container.connect(service.name).negotiate()
+    waiting = service.container.connect(service.name)
+    first.command("quit")
+    service.wait_property("ActiveState", "inactive")
+    tap.equal(ended(waiting), True, "the one that waits is let go")
+    service.expect_good_end()
+    service.expect(ActiveState="inactive")
+
+
+@tap.test("a stop presses the button even when both monitors are held")
+def _():
+    service = Service(guests.powers_off_on_button()).start()
+    tap.wait_until(lambda: service.console() == b"B", "the guest waits for its button")
+    for directory in ("halcyon", "halcyonctl"):
+        client = container.QmpClient.connect(
+            service.container.path(f"/run/{directory}/{service.name}.sock"), 30.0)
+        tap.cleanup(client.close)
+        client.negotiate()
+    service.stop()
+    service.expect_good_end()
+    tap.equal([text for text in (entry["MESSAGE"] for entry in service.journal())
+               if "power button" in text] != [], True, "the journal tells")
+
+
 @tap.test("a client that stays connected is not in the way of a stop")
 def _():
     service = Service(guests.powers_off_on_button()).start()
@@ -311,9 +348,22 @@ def _():
     tap.equal((entries[0]["VM_NAME"], entries[0]["VM_UUID"]), (service.name, uuid), "fields")
 
 
+@tap.test("a machine sees its own sockets and files, not another's")
+def _():
+    other = Service().start()
+    service = Service().start()
+    root = pathlib.Path(f"/proc/{service.pid()}/root")
+    seen = {directory: sorted(os.listdir(root / directory))
+            for directory in ("run/halcyon", "run/halcyonctl", "var/lib/halcyon")}
+    tap.equal(seen, {"run/halcyon": [service.name, f"{service.name}.sock"],
+                     "run/halcyonctl": [f"{service.name}.sock"],
+                     "var/lib/halcyon": [service.name]}, f"beside {other.name}")
+
+
 @tap.test("the process has no rights, and a filter of system calls")
 def _():
-    service = Service().start()
+    # Without the daemon's own sandbox: these are the unit's.
+    service = Service(None, "-sandbox off").start()
     text = pathlib.Path(f"/proc/{service.pid()}/status").read_text()
     fields = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
     for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
