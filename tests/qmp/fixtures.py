@@ -156,10 +156,10 @@ def run_to_end(arguments, timeout=10.0, **keywords):
                           timeout=timeout, text=True, check=False, **keywords)
 
 
-def listening_socket(path):
+def listening_socket(path, backlog=8):
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(path)
-    listener.listen(8)
+    listener.listen(backlog)
     tap.cleanup(listener.close)
     return listener
 

@@ -14,7 +14,8 @@ import threading
 
 import guests
 import tap
-from fixtures import IS_QEMU, Vm, cpu_nanoseconds, halcyond_only, open_files
+from fixtures import (IS_QEMU, Vm, cpu_nanoseconds, halcyond_only, listening_socket, open_files,
+                      temporary_directory)
 from qmp_client import QmpClient
 
 MIB = 1 << 20
@@ -337,6 +338,25 @@ def make_events(client, pairs):
         client.send_raw(b'{"execute":"cont"}{"execute":"stop"}')
         client.receive_reply(), client.receive_reply()
         client.events.clear()
+
+
+@tap.test("chardev-add to a server that accepts nobody is refused, and holds nobody up")
+def _():
+    path = os.path.join(temporary_directory(), "full.sock")
+    listener = listening_socket(path, 0)
+    tap.equal(listener.fileno() >= 0, True, "the listener")
+    full = False
+    while not full:
+        waiting = socket.socket(socket.AF_UNIX)
+        tap.cleanup(waiting.close)
+        waiting.setblocking(False)
+        full = waiting.connect_ex(path) != 0
+    client = quiet_vm().connect()
+    answer = client.execute("chardev-add", {"id": "out", "backend": {
+        "type": "socket", "data": {"server": False, "addr": {
+            "type": "unix", "data": {"path": path}}}}}, timeout=5)
+    tap.equal(answer["error"]["desc"], f"Failed to add chardev 'out': cannot connect to '{path}': "
+              "Resource temporarily unavailable", "the error")
 
 
 @tap.test("events that a client does not read are dropped and counted; the others get all", timeout=100)

@@ -373,6 +373,25 @@ def _():
     tap.equal(set(fields["Uid"].split()), {str(user)}, "Uid")
 
 
+@tap.test("what QMP's commands do is possible inside the sandbox")
+def _():
+    service = Service(None, "-smp 2").start()
+    client = service.container.connect(service.name).negotiate()
+    client.command("dump-guest-memory", paging=False, protocol="file:dump")
+    client.command("pmemsave", val=0, size=4096, filename="memory")
+    client.command("chardev-add", id="net", backend={
+        "type": "socket", "data": {"addr": {"type": "inet", "data": {"host": "127.0.0.1",
+                                                                     "port": "0"}},
+                                   "server": True, "wait": False}})
+    client.command("chardev-add", id="file", backend={"type": "file", "data": {"out": "out"}})
+    client.command("chardev-add", id="pty", backend={"type": "pty", "data": {}})
+    client.command("system_reset")
+    files = pathlib.Path(service.container.path(f"/var/lib/halcyon/{service.name}"))
+    tap.equal((files / "dump").stat().st_size > 15 << 20, True, "the dump")
+    tap.equal((files / "memory").stat().st_size, 4096, "the memory")
+    tap.equal(client.command("query-status")["status"], "running", "status")
+
+
 @tap.test("500 starts and stops leave nothing", timeout=400)
 def _():
     service = Service(dropin="[Unit]\nStartLimitIntervalSec=0\n")
