@@ -303,7 +303,7 @@ void SocketChardev::on_peer_gone() {
     LOG_CLIENT("chardev '{}': disconnected", id());
     peer_name_.clear();
     websocket_.reset();
-    received_.clear();
+    received_.reset();
     if (options_.server) {
         wait_for_connections();
     } else if (options_.reconnect.count() != 0) {
@@ -333,9 +333,10 @@ ssize_t SocketChardev::read_some(int fd, std::span<std::byte> buffer) {
     return got;
 }
 
-/// Keeps the descriptors that came with a message, in place of earlier ones that nobody took.
+/// Keeps the first descriptor that came with a message, in place of an earlier one that nobody
+/// took. A command takes one: others are closed, lest a later command takes one for its own.
 void SocketChardev::take_control(msghdr& message) {
-    std::deque<UniqueFd> received;
+    std::vector<UniqueFd> received;
     for (cmsghdr* part = CMSG_FIRSTHDR(&message); part != nullptr;
          part = CMSG_NXTHDR(&message, part)) {
         if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) {
@@ -349,17 +350,12 @@ void SocketChardev::take_control(msghdr& message) {
         }
     }
     if (!received.empty()) {
-        received_ = std::move(received);
+        received_ = std::move(received.front());
     }
 }
 
 UniqueFd SocketChardev::take_descriptor() {
-    if (received_.empty()) {
-        return {};
-    }
-    UniqueFd first = std::move(received_.front());
-    received_.pop_front();
-    return first;
+    return std::exchange(received_, UniqueFd());
 }
 
 ssize_t SocketChardev::write_some(int fd, std::span<const std::byte> data) {

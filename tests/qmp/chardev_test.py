@@ -226,6 +226,19 @@ def _():
     expect_error(client, "No file descriptor supplied via SCM_RIGHTS", "add-fd")
 
 
+@tap.test("a second descriptor of a message is not kept for the next command")
+def _():
+    client = started()
+    reader, writer = os.pipe()
+    text = json.dumps({"execute": "getfd", "arguments": {"fdname": "a"}})
+    socket.send_fds(client.socket, [text.encode()], [reader, writer])
+    tap.equal(client.receive_reply(), {"return": {}})
+    os.close(writer)
+    expect_error(client, "No file descriptor supplied via SCM_RIGHTS", "getfd", fdname="b")
+    tap.equal(os.read(reader, 1), b"")
+    os.close(reader)
+
+
 @tap.test("getfd refuses a name that begins with a digit")
 def _():
     client = started()
