@@ -346,6 +346,9 @@ void SocketChardev::take_control(msghdr& message) {
         for (size_t index = 0; index < count; ++index) {
             int fd = -1;
             std::memcpy(&fd, CMSG_DATA(part) + index * sizeof(int), sizeof(fd));
+            // Whoever uses it expects it as open(2) gives it; the flag comes along with it (QEMU
+            // clears it, too).
+            fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
             received.emplace_back(fd);
         }
     }

@@ -3,10 +3,12 @@
 clients pass. With HALCYOND=qemu-system-x86_64 it shows that QEMU answers the same."""
 
 import base64
+import fcntl
 import json
 import os
 import select
 import socket
+import time
 
 import guests
 import tap
@@ -224,6 +226,34 @@ def _():
     client = started()
     expect_error(client, "No file descriptor supplied via SCM_RIGHTS", "getfd", fdname="p")
     expect_error(client, "No file descriptor supplied via SCM_RIGHTS", "add-fd")
+
+
+@tap.test("a passed descriptor is made to wait, as a client's own would")
+def _():
+    client = started()
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    tap.equal(send_with_fd(client, writer, "getfd", fdname="p"), {"return": {}})
+    tap.equal(os.get_blocking(writer), True)
+    os.close(reader)
+    os.close(writer)
+
+
+@tap.test("a pipe that was passed and that nobody empties holds up no monitor")
+def _():
+    halcyond_only()
+    _, client = start("soft", guests.console_counter(), "-chardev", "null,id=c",
+                      *debugcon_options("chardev:c"))
+    reader, writer = os.pipe()
+    os.write(writer, bytes(fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ)))
+    number = send_with_fd(client, writer, "add-fd")["return"]["fdset-id"]
+    client.command("chardev-change", id="c", backend=backend("file", out=f"/dev/fdset/{number}"))
+    for _ in range(10):  # the guest writes meanwhile
+        tap.equal(client.command("query-status", timeout=5)["running"], True)
+        time.sleep(0.02)
+    client.command("quit", timeout=5)
+    os.close(reader)
+    os.close(writer)
 
 
 @tap.test("a second descriptor of a message is not kept for the next command")
