@@ -111,6 +111,7 @@ std::string format_value(uint64_t value, char notation) {
         case 'o':
             return value == 0 ? "0" : fmt::format("0{:o}", value);
         case 'd':
+        case 'i':  // a command before showed instructions
             return fmt::format("{}", static_cast<int64_t>(value));
         case 'u':
             return fmt::format("{}", value);
