@@ -328,6 +328,17 @@ def _():
     tap.equal(client.command("query-status")["status"], "running", "status afterwards")
 
 
+@tap.test("x-exit-preconfig is refused at once during a dump, and quit is answered behind it")
+def _():
+    halcyond_only()
+    vm, client, _ = start_slow_dump(detach=True)
+    client.receive_reply()
+    tap.equal(error_of(client, "x-exit-preconfig"),
+              ("GenericError", "The command is permitted only before machine initialization"), "error")
+    tap.equal(client.command("quit"), {}, "reply")
+    vm.expect_exit(0)
+
+
 @tap.test("during a dump that is not detached another monitor is served")
 def _():
     halcyond_only()
