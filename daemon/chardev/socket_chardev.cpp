@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 #include <utility>
 
 #include "base/log.h"
@@ -14,6 +15,9 @@
 
 namespace halcyon {
 namespace {
+
+/// What describe_address begins with for TCP.
+constexpr std::string_view kTcpPrefix = "tcp:";
 
 Result<int> socket_option(int fd, int option) {
     int value = 0;
@@ -112,7 +116,7 @@ Result<void> SocketChardev::adopt_peer(UniqueFd socket) {
     const SocketAddress peer = peer_address(socket.get());
     peer_name_.clear();
     if (peer.family() == AF_INET || peer.family() == AF_INET6) {
-        peer_name_ = describe_address(peer).substr(4);  // behind "tcp:"
+        peer_name_ = describe_address(peer).substr(kTcpPrefix.size());
         const int nodelay = options_.inet && !options_.inet->nodelay ? 0 : 1;
         setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &nodelay, sizeof(nodelay));
     }
@@ -146,7 +150,9 @@ Result<void> SocketChardev::start_accepting(std::vector<UniqueFd> listeners) {
         // Whoever connects and goes at once must not leave us blocked in accept.
         fcntl(socket.get(), F_SETFL, fcntl(socket.get(), F_GETFL) | O_NONBLOCK);
         if (options_.inet) {
-            names_ += (names_.empty() ? "" : ",") + describe_address(own_address(socket.get()));
+            const std::string name = describe_address(own_address(socket.get()));
+            names_ += names_.empty() ? "" : ",";
+            names_ += options_.websocket ? "websocket:" + name.substr(kTcpPrefix.size()) : name;
         }
         Listener& listener = listeners_.emplace_back();
         listener.socket = std::move(socket);

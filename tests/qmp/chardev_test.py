@@ -6,6 +6,7 @@ import base64
 import fcntl
 import json
 import os
+import re
 import select
 import socket
 import time
@@ -91,6 +92,14 @@ def _():
     tap.equal(name.startswith("disconnected:tcp:127.0.0.1:"), True, name)
     port = int(name.split(":")[3].split(",")[0])
     socket.create_connection(("127.0.0.1", port)).close()
+
+
+@tap.test("query-chardev tells a WebSocket server from one of plain TCP")
+def _():
+    client = started("-chardev", "socket,id=w,host=127.0.0.1,port=0,server=on,wait=off,websocket=on")
+    name = filenames(client)["w"]
+    tap.equal(re.fullmatch(r"disconnected:websocket:127\.0\.0\.1:\d+,server=on", name) is not None,
+              True, name)
 
 
 REFUSED = [
