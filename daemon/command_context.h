@@ -41,8 +41,8 @@ public:
     [[nodiscard]] DescriptorSets& descriptor_sets() { return descriptor_sets_; }
     /// What clients made with object-add.
     [[nodiscard]] qom::UserObjects& objects() { return objects_; }
-    /// What x and xp of the human monitor go by where they are not told otherwise: what they were
-    /// told before.
+    /// What x, xp and print of the human monitor go by where they are not told otherwise: what they
+    /// were told before.
     [[nodiscard]] hmp::DumpFormat& dump_format() { return dump_format_; }
     /// The monitor that a command came from.
     [[nodiscard]] Monitor& monitor(const Session& session) { return monitor_(session); }

@@ -200,10 +200,17 @@ void Machine::start(Done done) {
 }
 
 void Machine::exit_preconfig(Done done) {
+    const auto too_late = [] {
+        return Error("The command is permitted only before machine initialization");
+    };
+    if (run_state_ != RunState::kPreconfig) {
+        done(too_late());  // now, and not when a dump under way ends
+        return;
+    }
     enqueue(
-        [this] {
+        [this, too_late] {
             if (run_state_ != RunState::kPreconfig) {
-                finish(Error("The command is permitted only before machine initialization"));
+                finish(too_late());
                 return;
             }
             set_run_state(RunState::kPrelaunch);

@@ -97,7 +97,7 @@ void Machine::dump(DumpOptions options, Done done) {
     // The file first: a path that is wrong stops no guest.
     const auto dump = std::make_shared<MemoryDump>(std::move(options));
     run_in_background(
-        "dump", [dump](const std::atomic<bool>&) { return dump->open(); },
+        "dump", [dump](const std::atomic<bool>& cancelled) { return dump->open(cancelled); },
         [this, dump, done](const Result<void>& opened) {
             // The range too.
             const Result<void> prepared = opened ? dump->prepare(memory(), {}) : opened;

@@ -16,12 +16,12 @@ constexpr unsigned kFileMode = 0600;
 
 }  // namespace
 
-Result<void> MemoryDump::open() {
+Result<void> MemoryDump::open(const std::atomic<bool>& cancelled) {
     if (options_.fd) {
         file_ = OutputFile::adopt(std::move(options_.fd));
         return {};
     }
-    file_ = TRY(OutputFile::create(options_.path, kFileMode));
+    file_ = TRY(OutputFile::create(options_.path, kFileMode, cancelled));
     return {};
 }
 

@@ -48,8 +48,8 @@ public:
 
     [[nodiscard]] const DumpOptions& options() const { return options_; }
 
-    /// Creates the file, or takes the descriptor.
-    Result<void> open();
+    /// Creates the file, or takes the descriptor. Waits for a pipe's reader.
+    Result<void> open(const std::atomic<bool>& cancelled);
     /// What to write, when the guest has stopped. Fails when nothing of the memory is in the range.
     Result<void> prepare(const MemoryView& memory, std::vector<VcpuRegisters> vcpus);
     /// Writes it and closes the file.

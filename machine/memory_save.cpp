@@ -23,7 +23,7 @@ constexpr unsigned kFileMode = 0666;
 template <typename Fetch>
 Result<void> save(uint64_t start, uint64_t size, uint64_t piece_size, const std::string& path,
                   const std::atomic<bool>& cancelled, Fetch fetch) {
-    OutputFile file = TRY(OutputFile::create(path, kFileMode));
+    OutputFile file = TRY(OutputFile::create(path, kFileMode, cancelled));
     std::vector<std::byte> buffer(piece_size);
     while (size != 0) {
         const uint64_t length = std::min(size, piece_size - start % piece_size);

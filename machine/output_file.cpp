@@ -18,11 +18,30 @@ namespace {
 /// How long a wait for a reader takes before it is seen that nobody wants the rest.
 constexpr int kPollMilliseconds = 50;
 
+/// Whether open(2) failed with `error` because nobody has opened a pipe for reading yet. ENXIO is
+/// also what a device that is not there gives. Leaves errno as it was.
+bool lacks_reader(const std::string& path, int error) {
+    struct stat status {};
+    const bool lacks =
+        error == ENXIO && ::stat(path.c_str(), &status) == 0 && S_ISFIFO(status.st_mode);
+    errno = error;
+    return lacks;
+}
+
 }  // namespace
 
-Result<OutputFile> OutputFile::create(const std::string& path, unsigned mode) {
+Result<OutputFile> OutputFile::create(const std::string& path, unsigned mode,
+                                      const std::atomic<bool>& cancelled) {
+    // Without O_NONBLOCK, a wait for a reader could not be cancelled.
     const int flags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
     UniqueFd fd(::open(path.c_str(), flags, mode));
+    while (!fd && lacks_reader(path, errno)) {
+        if (cancelled.load(std::memory_order_relaxed)) {
+            return Error("cancelled");
+        }
+        ::poll(nullptr, 0, kPollMilliseconds);
+        fd.reset(::open(path.c_str(), flags, mode));
+    }
     if (!fd) {
         return Error::from_errno("Could not open '" + path + "'");
     }

@@ -15,9 +15,10 @@ namespace halcyon {
 class OutputFile {
 public:
     OutputFile() = default;
-    /// Creates or empties `path`, with permissions `mode` less the umask. Does not wait for a
-    /// pipe's reader. Fails with "Could not open 'PATH': REASON".
-    static Result<OutputFile> create(const std::string& path, unsigned mode);
+    /// Creates or empties `path`, with permissions `mode` less the umask. Waits for a pipe's
+    /// reader. Fails with "Could not open 'PATH': REASON".
+    static Result<OutputFile> create(const std::string& path, unsigned mode,
+                                     const std::atomic<bool>& cancelled);
 
     /// Takes what somebody else opened for writing, whether or not it waits in write(2).
     static OutputFile adopt(UniqueFd fd);

@@ -29,6 +29,23 @@ Json error_members(const QmpError& error) {
     return {{"class", to_string(error.error_class)}, {"desc", error.description}};
 }
 
+/// A reply as one value, so that its envelope can be indented with what it holds.
+Json reply_message(const ReplyValue& value, const std::optional<Json>& id) {
+    Json message = Json::object();
+    if (const auto* error = std::get_if<QmpError>(&value)) {
+        message["error"] = error_members(*error);
+    } else if (const auto* result = std::get_if<Json>(&value)) {
+        message["return"] = *result;
+    } else {
+        // Valid by its type, so no exception: a constant of ours.
+        message["return"] = Json::parse(std::get<WireText>(value).text, nullptr, false);
+    }
+    if (id) {
+        message["id"] = *id;
+    }
+    return message;
+}
+
 }  // namespace
 
 Session::Session(Dispatcher& dispatcher, SessionConfig config, SendFunction send)
@@ -183,18 +200,21 @@ void Session::answer(const ReplyValue& value, const std::optional<Json>& id, boo
 }
 
 std::string Session::encode_reply(const ReplyValue& value, const std::optional<Json>& id) const {
+    if (config_.pretty) {
+        return to_wire_pretty(reply_message(value, id));
+    }
     // Written piece by piece, because a result may be text already.
     std::string message = "{";
     if (const auto* error = std::get_if<QmpError>(&value)) {
-        message += "\"error\": " + encode(error_members(*error));
+        message += "\"error\": " + to_wire(error_members(*error));
     } else if (const auto* result = std::get_if<Json>(&value)) {
-        message += "\"return\": " + encode(*result);
+        message += "\"return\": " + to_wire(*result);
     } else {
         message += "\"return\": ";
         message += std::get<WireText>(value).text;
     }
     if (id) {
-        message += ", \"id\": " + encode(*id);
+        message += ", \"id\": " + to_wire(*id);
     }
     message += "}";
     return message;

@@ -76,8 +76,8 @@ public:
     virtual void set_echo(bool echo) { static_cast<void>(echo); }
     /// The process was continued after a stop.
     virtual void on_continued() {}
-    /// The oldest descriptor that the peer has sent (SCM_RIGHTS) and nobody has taken; none
-    /// without.
+    /// The descriptor that came last from the peer (SCM_RIGHTS), the first of its message; none
+    /// when it was taken.
     virtual UniqueFd take_descriptor() { return {}; }
     /// Serves the client at the other end of a connected socket, as if it had been accepted.
     virtual Result<void> adopt_client(UniqueFd socket);

@@ -6,7 +6,6 @@
 #include <termios.h>
 
 #include <atomic>
-#include <deque>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -170,7 +169,7 @@ private:
 
     std::vector<Listener> listeners_;
     std::unique_ptr<WebSocketBridge> websocket_;
-    std::deque<UniqueFd> received_;  ///< by SCM_RIGHTS, and not yet taken
+    UniqueFd received_;  ///< by SCM_RIGHTS, and not yet taken
 
     UniqueFd connecting_;
     std::unique_ptr<FdWatch> connect_watch_;

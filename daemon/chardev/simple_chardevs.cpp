@@ -30,6 +30,10 @@ Result<std::unique_ptr<Chardev>> FileChardev::create(std::string id,
     }
     struct stat status {};
     const bool regular = fstat(file.get(), &status) == 0 && S_ISREG(status.st_mode);
+    if (!regular) {
+        // A pipe that a client passed must not hold up the main thread.
+        fcntl(file.get(), F_SETFL, fcntl(file.get(), F_GETFL) | O_NONBLOCK);
+    }
     auto chardev = std::unique_ptr<FileChardev>(
         new FileChardev(std::move(id), loop, regular ? file.get() : -1));
     TRY(chardev->open_stream(UniqueFd(), std::move(file)));

@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 #include <utility>
 
 #include "base/log.h"
@@ -14,6 +15,9 @@
 
 namespace halcyon {
 namespace {
+
+/// What describe_address begins with for TCP.
+constexpr std::string_view kTcpPrefix = "tcp:";
 
 Result<int> socket_option(int fd, int option) {
     int value = 0;
@@ -112,7 +116,7 @@ Result<void> SocketChardev::adopt_peer(UniqueFd socket) {
     const SocketAddress peer = peer_address(socket.get());
     peer_name_.clear();
     if (peer.family() == AF_INET || peer.family() == AF_INET6) {
-        peer_name_ = describe_address(peer).substr(4);  // behind "tcp:"
+        peer_name_ = describe_address(peer).substr(kTcpPrefix.size());
         const int nodelay = options_.inet && !options_.inet->nodelay ? 0 : 1;
         setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &nodelay, sizeof(nodelay));
     }
@@ -146,7 +150,9 @@ Result<void> SocketChardev::start_accepting(std::vector<UniqueFd> listeners) {
         // Whoever connects and goes at once must not leave us blocked in accept.
         fcntl(socket.get(), F_SETFL, fcntl(socket.get(), F_GETFL) | O_NONBLOCK);
         if (options_.inet) {
-            names_ += (names_.empty() ? "" : ",") + describe_address(own_address(socket.get()));
+            const std::string name = describe_address(own_address(socket.get()));
+            names_ += names_.empty() ? "" : ",";
+            names_ += options_.websocket ? "websocket:" + name.substr(kTcpPrefix.size()) : name;
         }
         Listener& listener = listeners_.emplace_back();
         listener.socket = std::move(socket);
@@ -311,7 +317,7 @@ void SocketChardev::on_peer_gone() {
     LOG_CLIENT("chardev '{}': disconnected", id());
     peer_name_.clear();
     websocket_.reset();
-    received_.clear();
+    received_.reset();
     if (options_.server) {
         wait_for_connections();
     } else if (options_.reconnect.count() != 0) {
@@ -341,9 +347,10 @@ ssize_t SocketChardev::read_some(int fd, std::span<std::byte> buffer) {
     return got;
 }
 
-/// Keeps the descriptors that came with a message, in place of earlier ones that nobody took.
+/// Keeps the first descriptor that came with a message, in place of an earlier one that nobody
+/// took. A command takes one: others are closed, lest a later command takes one for its own.
 void SocketChardev::take_control(msghdr& message) {
-    std::deque<UniqueFd> received;
+    std::vector<UniqueFd> received;
     for (cmsghdr* part = CMSG_FIRSTHDR(&message); part != nullptr;
          part = CMSG_NXTHDR(&message, part)) {
         if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) {
@@ -353,21 +360,19 @@ void SocketChardev::take_control(msghdr& message) {
         for (size_t index = 0; index < count; ++index) {
             int fd = -1;
             std::memcpy(&fd, CMSG_DATA(part) + index * sizeof(int), sizeof(fd));
+            // Whoever uses it expects it as open(2) gives it; the flag comes along with it (QEMU
+            // clears it, too).
+            fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
             received.emplace_back(fd);
         }
     }
     if (!received.empty()) {
-        received_ = std::move(received);
+        received_ = std::move(received.front());
     }
 }
 
 UniqueFd SocketChardev::take_descriptor() {
-    if (received_.empty()) {
-        return {};
-    }
-    UniqueFd first = std::move(received_.front());
-    received_.pop_front();
-    return first;
+    return std::exchange(received_, UniqueFd());
 }
 
 ssize_t SocketChardev::write_some(int fd, std::span<const std::byte> data) {

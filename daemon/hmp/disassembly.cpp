@@ -105,9 +105,9 @@ std::string disassemble(uint64_t address, uint64_t count, CodeWidth width, const
     const ZydisDecoder decoder = decoder_for(width);
     const ZydisFormatter formatter = make_formatter();
     // As many as fit into what a command shows of memory, were each as long as can be.
-    count = std::min<uint64_t>(count, kMaxDump / ZYDIS_MAX_INSTRUCTION_LENGTH);
+    const uint64_t most = kMaxDump / ZYDIS_MAX_INSTRUCTION_LENGTH;
     std::string text;
-    for (; count != 0; --count) {
+    for (uint64_t left = std::min(count, most); left != 0; --left) {
         Bytes buffer{};
         const std::span<const std::byte> bytes = read_some(address, read, buffer);
         if (bytes.empty()) {
@@ -117,7 +117,7 @@ std::string disassemble(uint64_t address, uint64_t count, CodeWidth width, const
         text += format_line(address, bytes.first(shown.length), shown.text);
         address += shown.length;
     }
-    return text;
+    return text + (count > most ? kShownEnd : "");
 }
 
 }  // namespace halcyon::hmp

@@ -25,9 +25,8 @@ struct Operands {
 
 /// What may stand before the expression.
 enum class Takes {
-    kValue,         ///< nothing
-    kFormat,        ///< a format
-    kMemoryFormat,  ///< a format that holds for the next such command too, but for its count
+    kValue,   ///< nothing
+    kFormat,  ///< a format that holds for the next such command too, but for its count
 };
 
 /// Reads the operands, for which the registers are needed, then calls `use`.
@@ -36,9 +35,7 @@ void with_operands(const Call& call, Takes takes,
     Operands operands;
     std::string_view rest = call.arguments;
     if (takes != Takes::kValue) {
-        const DumpFormat& before = call.context->dump_format();
-        const Result<DumpFormat> format =
-            read_format(rest, takes == Takes::kMemoryFormat ? before : DumpFormat());
+        const Result<DumpFormat> format = read_format(rest, call.context->dump_format());
         if (!format) {
             answer_misuse(call, format.error().message());
             return;
@@ -59,7 +56,7 @@ void with_operands(const Call& call, Takes takes,
             answer_misuse(call, value.error().message());
         } else if (expect_end(call, text)) {
             operands.value = static_cast<uint64_t>(*value);
-            if (takes == Takes::kMemoryFormat) {
+            if (takes == Takes::kFormat) {
                 call.context->dump_format() = {.notation = operands.format.notation,
                                                .size = operands.format.size};
             }
@@ -86,7 +83,7 @@ std::string show_memory(const Operands& operands, const ReadMemory& read) {
 }  // namespace
 
 void show_virtual_memory(const Call& call) {
-    with_operands(call, Takes::kMemoryFormat, [call](const Operands& operands) {
+    with_operands(call, Takes::kFormat, [call](const Operands& operands) {
         if (!operands.registers) {
             call.done("Can not dump without CPU\n");
             return;
@@ -100,7 +97,7 @@ void show_virtual_memory(const Call& call) {
 }
 
 void show_physical_memory(const Call& call) {
-    with_operands(call, Takes::kMemoryFormat, [call](const Operands& operands) {
+    with_operands(call, Takes::kFormat, [call](const Operands& operands) {
         const MemoryView memory = call.machine().memory();
         call.done(show_memory(operands, [&](uint64_t address, std::span<std::byte> out) {
             return memory.read(address, out);

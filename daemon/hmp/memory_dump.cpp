@@ -86,7 +86,8 @@ Result<DumpFormat> read_format(std::string_view& text, const DumpFormat& default
         }
         for (; !text.empty() && is_digit(text.front()); text.remove_prefix(1)) {
             // More than is ever shown, but no overflow.
-            format.count = std::min<uint64_t>(format.count * 10 + (text.front() - '0'), kMaxDump);
+            format.count =
+                std::min<uint64_t>(format.count * 10 + (text.front() - '0'), kMaxDump + 1);
         }
         for (; !text.empty() && text.front() != ' '; text.remove_prefix(1)) {
             const char letter = text.front();
@@ -110,6 +111,7 @@ std::string format_value(uint64_t value, char notation) {
         case 'o':
             return value == 0 ? "0" : fmt::format("0{:o}", value);
         case 'd':
+        case 'i':  // a command before showed instructions
             return fmt::format("{}", static_cast<int64_t>(value));
         case 'u':
             return fmt::format("{}", value);
@@ -124,7 +126,8 @@ std::string dump_memory(uint64_t address, const DumpFormat& format, const ReadMe
     const unsigned size = format.notation == 'c' ? 1 : format.size;
     // By the size that was asked for, also for characters.
     const size_t line_size = format.size == 1 ? kByteLine : kWideLine;
-    uint64_t left = std::min<uint64_t>(format.count, kMaxDump / format.size) * format.size;
+    const uint64_t most = kMaxDump / format.size;
+    uint64_t left = std::min(format.count, most) * format.size;
     std::string text;
     while (left != 0) {
         std::array<std::byte, kWideLine> bytes{};
@@ -140,7 +143,7 @@ std::string dump_memory(uint64_t address, const DumpFormat& format, const ReadMe
         address += line.size();
         left -= line.size();
     }
-    return text;
+    return text + (format.count > most ? kShownEnd : "");
 }
 
 }  // namespace halcyon::hmp

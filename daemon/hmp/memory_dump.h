@@ -20,6 +20,8 @@ struct DumpFormat {
 
 /// The most bytes that one command shows.
 inline constexpr uint64_t kMaxDump = 64 * 1024;
+/// The last line of one that was asked for more.
+inline constexpr const char* kShownEnd = "(the rest is left out: a command shows at most 64 KiB)\n";
 
 /// Reads a format off the front of `text`, with the spaces behind it; what it does not say stays
 /// as in `defaults`. Fails in QEMU's words.

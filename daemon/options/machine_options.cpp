@@ -144,6 +144,20 @@ Result<uint64_t> count_vcpus(Topology topology) {
     return cpus;
 }
 
+/// Takes `key`, which is one of `words`, and for which nobody here has a use.
+Result<void> take_unused(KeyValues& values, const std::string& key,
+                         const std::vector<std::string_view>& words) {
+    const std::optional<std::string> value = values.take(key);
+    if (value && std::find(words.begin(), words.end(), *value) == words.end()) {
+        std::string list;
+        for (const std::string_view word : words) {
+            list += (list.empty() ? "" : ", ") + std::string(word);
+        }
+        return invalid(key + "= must be one of " + list + ", not '" + *value + "'");
+    }
+    return {};
+}
+
 /// Takes `key`, which is one of two words: true for the second, nothing when it is not there.
 Result<std::optional<bool>> take_choice(KeyValues& values, const std::string& key,
                                         const std::string& first, const std::string& second) {
@@ -294,6 +308,10 @@ Result<void> apply_action(OptionParser& parser, const std::string& argument) {
     const auto no_reboot = TRY(take_choice(values, "reboot", "reset", "shutdown"));
     const auto no_shutdown = TRY(take_choice(values, "shutdown", "poweroff", "pause"));
     const auto end = TRY(take_choice(values, "internal-error", "pause", "exit-failure"));
+    // There is no device that tells of a panic, and no watchdog, as with QMP's set-action.
+    TRY(take_unused(values, "panic", {"pause", "shutdown", "exit-failure", "none"}));
+    TRY(take_unused(values, "watchdog",
+                    {"reset", "shutdown", "poweroff", "inject-nmi", "pause", "debug", "none"}));
     options.machine.no_reboot = no_reboot.value_or(options.machine.no_reboot);
     options.machine.no_shutdown = no_shutdown.value_or(options.machine.no_shutdown);
     options.end_on_internal_error = end.value_or(options.end_on_internal_error);

@@ -6,6 +6,11 @@ namespace {
 using enum OptionParameter::Kind;
 
 constexpr OptionParameter kAccel[] = {{"accel"}};
+constexpr OptionParameter kAction[] = {{"reboot", kString, "reset"},
+                                       {"shutdown", kString, "poweroff"},
+                                       {"panic", kString, "shutdown"},
+                                       {"watchdog", kString, "reset"},
+                                       {"internal-error", kString, "pause"}};
 constexpr OptionParameter kBoot[] = {
     {"menu", kBoolean, "off"}, {"splash-time", kNumber}, {"strict", kBoolean, "off"}};
 constexpr OptionParameter kChardev[] = {
@@ -39,16 +44,19 @@ constexpr OptionParameter kMachine[] = {
 constexpr OptionParameter kMemory[] = {{"size", kSize, "128M"}};
 constexpr OptionParameter kMonitor[] = {{"chardev"}, {"mode"}, {"pretty", kBoolean, "off"}};
 constexpr OptionParameter kName[] = {{"guest"}, {"process"}, {"debug-threads", kBoolean}};
+constexpr OptionParameter kSandbox[] = {
+    {"enable", kBoolean}, {"obsolete"}, {"elevateprivileges"}, {"spawn"}, {"resourcecontrol"}};
 constexpr OptionParameter kSmp[] = {
     {"cpus", kNumber, "1"},     {"maxcpus", kNumber}, {"sockets", kNumber}, {"dies", kNumber, "1"},
     {"clusters", kNumber, "1"}, {"cores", kNumber},   {"threads", kNumber},
 };
 
 constexpr OptionGroup kGroups[] = {
-    {"accel", "accel", kAccel},       {"boot-opts", "boot", kBoot},
-    {"chardev", "chardev", kChardev}, {"machine", "machine", kMachine},
-    {"memory", "m", kMemory},         {"mon", "mon", kMonitor},
-    {"name", "name", kName},          {"smp-opts", "smp", kSmp},
+    {"accel", "accel", kAccel},       {"action", "action", kAction},
+    {"boot-opts", "boot", kBoot},     {"chardev", "chardev", kChardev},
+    {"machine", "machine", kMachine}, {"memory", "m", kMemory},
+    {"mon", "mon", kMonitor},         {"name", "name", kName},
+    {"sandbox", "sandbox", kSandbox}, {"smp-opts", "smp", kSmp},
 };
 
 }  // namespace

@@ -164,7 +164,7 @@ constexpr OptionSpec kOptions[] = {
      "[reboot=reset|shutdown][,shutdown=poweroff|pause][,internal-error=pause|exit-failure]",
      "what becomes of the machine when the guest resets it (default reset), switches it\n"
      "off (poweroff), or when its accelerator cannot go on (pause; exit-failure ends it\n"
-     "with exit status 2)",
+     "with exit status 2); panic= and watchdog= as in QEMU are taken, and change nothing",
      apply_action},
     {"serial", "", OptionArea::kCharacter,
      "stdio|pty|null|none|file:PATH|unix:PATH[,server=on|off][,wait=on|off]|"

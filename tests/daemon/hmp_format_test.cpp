@@ -26,7 +26,7 @@ TEST(HmpFormat, IsReadFromTheFront) {
     EXPECT_EQ(format_of("/4xb 0"), "4x1 0");
     EXPECT_EQ(format_of("/gd  5"), "1d8 5");
     EXPECT_EQ(format_of("/12"), "12x4 ");
-    EXPECT_EQ(format_of("/99999999999999999999x 0"), std::to_string(kMaxDump) + "x4 0");
+    EXPECT_EQ(format_of("/99999999999999999999x 0"), std::to_string(kMaxDump + 1) + "x4 0");
     EXPECT_EQ(format_of("/4z 0"), "invalid char in format: 'z'");
     EXPECT_EQ(format_of("/-1x 0"), "invalid char in format: '-'");
 }
@@ -80,7 +80,16 @@ TEST(HmpDump, EndsWhereNothingCanBeRead) {
 
 TEST(HmpDump, IsBounded) {
     const std::string text = dump("/999999999xb", std::vector<uint8_t>(1 << 20));
-    EXPECT_EQ(std::ranges::count(text, '\n'), static_cast<ptrdiff_t>(kMaxDump / 8));
+    EXPECT_EQ(std::ranges::count(text, '\n'), static_cast<ptrdiff_t>(kMaxDump / 8 + 1));
+    EXPECT_TRUE(text.ends_with(kShownEnd));
+}
+
+TEST(HmpDump, SaysThatTheRestIsLeftOutOnlyWhenItIs) {
+    const std::vector<uint8_t> bytes(1 << 20);
+    EXPECT_FALSE(dump("/65536xb", bytes).ends_with(kShownEnd));
+    EXPECT_TRUE(dump("/65537xb", bytes).ends_with(kShownEnd));
+    EXPECT_FALSE(dump("/8192xg", bytes).ends_with(kShownEnd));
+    EXPECT_TRUE(dump("/8193xg", bytes).ends_with(kShownEnd));
 }
 
 TEST(HmpRegisters, AfterResetAreInTheLayoutOf32Bits) {
@@ -184,7 +193,10 @@ TEST(HmpDisassembly, BreaksLongInstructions) {
 TEST(HmpDisassembly, ShowsNoMoreThanACommandMay) {
     const std::vector<uint8_t> bytes(kMaxDump, 0x90);
     const std::string text = disassemble(0, kMaxDump, CodeWidth::k64, memory_of(bytes));
-    EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), kMaxDump / 15);
+    EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), kMaxDump / 15 + 1);
+    EXPECT_TRUE(text.ends_with(kShownEnd));
+    EXPECT_FALSE(
+        disassemble(0, kMaxDump / 15, CodeWidth::k64, memory_of(bytes)).ends_with(kShownEnd));
 }
 
 TEST(HmpDisassembly, KnowsTheWidthOfCode) {

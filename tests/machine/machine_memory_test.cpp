@@ -134,6 +134,22 @@ TEST_F(MachineMemoryTest, QuitCancelsADumpThatNobodyReads) {
     ::unlink(path.c_str());
 }
 
+TEST_F(MachineMemoryTest, QuitCancelsADumpThatWaitsForAReader) {
+    const std::string path = file_.path() + ".fifo";
+    ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+    std::optional<std::string> answer;
+    machine_->dump({.path = path}, [&](const Result<void>& result) {
+        answer = result ? "ok" : result.error().message();
+    });
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    EXPECT_FALSE(answer.has_value());
+    EXPECT_EQ(
+        complete([&](auto done) { machine_->quit(ShutdownCause::kHostQmpQuit, std::move(done)); }),
+        "ok");
+    EXPECT_EQ(answer, "the machine is ending");
+    ::unlink(path.c_str());
+}
+
 TEST_F(MachineMemoryTest, RegistersAreReadWithoutAnEvent) {
     std::optional<Result<VcpuRegisters>> found;
     machine_->read_registers(VcpuIndex(1),

@@ -66,7 +66,9 @@ TEST_F(SessionTest, SpreadsMessagesOverLinesIfPretty) {
     pretty.session->receive(R"({"execute":"test-fail-unlisted"})");
     pretty.session->receive(R"({"execute":"query-commands","id":{"a":1}})");
     ASSERT_EQ(pretty.sent.size(), 2U);
-    EXPECT_NE(pretty.sent[0].find("\r\n    "), std::string::npos);
+    for (const std::string& message : pretty.sent) {
+        EXPECT_EQ(message, to_wire_pretty(Json::parse(message)) + "\r\n");
+    }
     EXPECT_EQ(Json::parse(pretty.sent[0]), generic("object 'x' not found"));
     EXPECT_EQ(Json::parse(pretty.sent[1])["id"], (Json{{"a", 1}}));
 }

@@ -3,10 +3,13 @@
 clients pass. With HALCYOND=qemu-system-x86_64 it shows that QEMU answers the same."""
 
 import base64
+import fcntl
 import json
 import os
+import re
 import select
 import socket
+import time
 
 import guests
 import tap
@@ -89,6 +92,14 @@ def _():
     tap.equal(name.startswith("disconnected:tcp:127.0.0.1:"), True, name)
     port = int(name.split(":")[3].split(",")[0])
     socket.create_connection(("127.0.0.1", port)).close()
+
+
+@tap.test("query-chardev tells a WebSocket server from one of plain TCP")
+def _():
+    client = started("-chardev", "socket,id=w,host=127.0.0.1,port=0,server=on,wait=off,websocket=on")
+    name = filenames(client)["w"]
+    tap.equal(re.fullmatch(r"disconnected:websocket:127\.0\.0\.1:\d+,server=on", name) is not None,
+              True, name)
 
 
 REFUSED = [
@@ -224,6 +235,47 @@ def _():
     client = started()
     expect_error(client, "No file descriptor supplied via SCM_RIGHTS", "getfd", fdname="p")
     expect_error(client, "No file descriptor supplied via SCM_RIGHTS", "add-fd")
+
+
+@tap.test("a passed descriptor is made to wait, as a client's own would")
+def _():
+    client = started()
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    tap.equal(send_with_fd(client, writer, "getfd", fdname="p"), {"return": {}})
+    tap.equal(os.get_blocking(writer), True)
+    os.close(reader)
+    os.close(writer)
+
+
+@tap.test("a pipe that was passed and that nobody empties holds up no monitor")
+def _():
+    halcyond_only()
+    _, client = start("soft", guests.console_counter(), "-chardev", "null,id=c",
+                      *debugcon_options("chardev:c"))
+    reader, writer = os.pipe()
+    os.write(writer, bytes(fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ)))
+    number = send_with_fd(client, writer, "add-fd")["return"]["fdset-id"]
+    client.command("chardev-change", id="c", backend=backend("file", out=f"/dev/fdset/{number}"))
+    for _ in range(10):  # the guest writes meanwhile
+        tap.equal(client.command("query-status", timeout=5)["running"], True)
+        time.sleep(0.02)
+    client.command("quit", timeout=5)
+    os.close(reader)
+    os.close(writer)
+
+
+@tap.test("a second descriptor of a message is not kept for the next command")
+def _():
+    client = started()
+    reader, writer = os.pipe()
+    text = json.dumps({"execute": "getfd", "arguments": {"fdname": "a"}})
+    socket.send_fds(client.socket, [text.encode()], [reader, writer])
+    tap.equal(client.receive_reply(), {"return": {}})
+    os.close(writer)
+    expect_error(client, "No file descriptor supplied via SCM_RIGHTS", "getfd", fdname="b")
+    tap.equal(os.read(reader, 1), b"")
+    os.close(reader)
 
 
 @tap.test("getfd refuses a name that begins with a digit")

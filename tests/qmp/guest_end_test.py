@@ -152,6 +152,21 @@ def _(accel):
     vm.expect_exit(0)
 
 
+@tap.test("set-action takes actions of devices that are not there, and those beside them", each=ACCELS)
+def _(accel):
+    options, _ = debugcon_file()
+    _, client = start(accel, guests.resets("port92"), "-S", *options)
+    for panic in ("pause", "shutdown", "exit-failure", "none"):
+        tap.equal(client.command("set-action", panic=panic), {}, panic)
+    for watchdog in ("reset", "shutdown", "poweroff", "pause", "debug", "none", "inject-nmi"):
+        tap.equal(client.command("set-action", watchdog=watchdog), {}, watchdog)
+    tap.equal(client.command("set-action", panic="none", watchdog="none", reboot="shutdown",
+                             shutdown="pause"), {}, "all four")
+    client.command("cont")
+    expect_shutdown(client, "guest-reset")
+    client.wait_event("STOP", 5)
+
+
 @tap.test("with -no-reboot, system_reset ends the VM too", each=ACCELS)
 def _(accel):
     vm, client, _ = start_held(accel, guests.pio_hammer(), "-no-reboot")

@@ -204,7 +204,20 @@ def _(command):
     tap.equal(lines(client, f"{command} 0xfffffff0"), [first[:len("0123456789abcdef: 0x00")]],
               "the next")
     tap.equal(len(lines(client, f"{command} /2wx 0xfffffff0")[0].split()), 3, "words")
-    tap.equal(lines(client, "print 10"), ["0xa"], "print has its own")
+
+
+@tap.test("print shares its format with x and xp", each=["x", "xp"])
+def _(command):
+    client = start_paused()
+    tap.equal(lines(client, "p 10"), ["0xa"], "at first")
+    lines(client, f"{command} /1o 0")
+    tap.equal(lines(client, "p 8"), ["010"], "after octal memory")
+    tap.equal(lines(client, "p /c 65"), ["'A'"], "a character")
+    tap.equal(lines(client, "p 65"), ["'A'"], "the next")
+    lines(client, "p /xw 0")
+    tap.equal(len(lines(client, f"{command} 0")[0]), len("0123456789abcdef: 0x01234567"), "memory")
+    lines(client, f"{command} /1i 0xfffffff0")
+    tap.equal(lines(client, "p -65"), ["-65"], "after instructions")
 
 
 @tap.test("memory that a running guest writes is seen", each=ACCELS)

@@ -3,6 +3,7 @@
 
 import json
 import os
+import select
 import socket
 import struct
 import threading
@@ -327,6 +328,17 @@ def _():
     tap.equal(client.command("query-status")["status"], "running", "status afterwards")
 
 
+@tap.test("x-exit-preconfig is refused at once during a dump, and quit is answered behind it")
+def _():
+    halcyond_only()
+    vm, client, _ = start_slow_dump(detach=True)
+    client.receive_reply()
+    tap.equal(error_of(client, "x-exit-preconfig"),
+              ("GenericError", "The command is permitted only before machine initialization"), "error")
+    tap.equal(client.command("quit"), {}, "reply")
+    vm.expect_exit(0)
+
+
 @tap.test("during a dump that is not detached another monitor is served")
 def _():
     halcyond_only()
@@ -345,6 +357,42 @@ def _():
     tap.equal([first.receive()["event"], first.has_input()], ["STOP", False], "no reply yet")
     empty_in_background(reader, [])
     tap.equal(first.receive_reply(), {"return": {}}, "reply")
+
+
+FILE_COMMANDS = [("memsave", {"val": 0xFFFFF000, "size": 4096, "filename": "{}"}),
+                 ("pmemsave", {"val": 0, "size": 4096, "filename": "{}"}),
+                 ("dump-guest-memory", {"paging": False, "begin": 0, "length": 4096,
+                                        "protocol": "file:{}"})]
+
+
+def start_without_reader(row):
+    """The row's command writes to a pipe that nobody reads: the VM, its client, the pipe."""
+    command, arguments = row
+    vm, client = start("soft", guests.spin(), "-S", monitors=2)
+    path = os.path.join(temporary_directory(), "pipe")
+    os.mkfifo(path)
+    arguments = {name: value.format(path) if isinstance(value, str) else value
+                 for name, value in arguments.items()}
+    client.send({"execute": command, "arguments": arguments})
+    tap.equal(select.select([client.socket], [], [], 0.2)[0], [], "no reply without a reader")
+    return vm, client, path
+
+
+@tap.test("a pipe without a reader is waited for", each=[(row[0], row) for row in FILE_COMMANDS])
+def _(row):
+    _, client, path = start_without_reader(row)
+    with open(path, "rb") as file:
+        size = len(file.read())
+    tap.equal(size >= 4096, True, "bytes read")
+    tap.equal(client.receive_reply(), {"return": {}}, "reply")
+
+
+@tap.test("quit overtakes a wait for a reader", each=[(row[0], row) for row in FILE_COMMANDS])
+def _(row):
+    halcyond_only()
+    vm, _, _ = start_without_reader(row)
+    tap.equal(vm.connect(1).command("quit"), {}, "reply")
+    vm.expect_exit(0)
 
 
 @tap.test("a reader that goes away is an error, not a signal")

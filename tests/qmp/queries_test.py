@@ -123,7 +123,12 @@ def _():
 @tap.test("query-command-line-options knows these options and parameters",
           each=[("smp-opts", "smp-opts cpus number"), ("memory", "memory size size"),
                 ("mon", "mon pretty boolean"), ("chardev", "chardev server boolean"),
-                ("name", "name guest string"), ("boot-opts", "boot-opts menu boolean")])
+                ("name", "name guest string"), ("boot-opts", "boot-opts menu boolean"),
+                *((f"action {name}", f"action {name} string")
+                  for name in ("reboot", "shutdown", "panic", "watchdog")),
+                ("sandbox enable", "sandbox enable boolean"),
+                *((f"sandbox {name}", f"sandbox {name} string")
+                  for name in ("obsolete", "elevateprivileges", "spawn", "resourcecontrol"))])
 def _(words):
     option, name, kind = words.split()
     client = start_paused()

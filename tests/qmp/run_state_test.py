@@ -224,7 +224,9 @@ def _(accel):
 
 
 @tap.test("in preconfig most commands are refused", each=["stop", "cont", "system_reset",
-                                                         "query-cpus-fast", "system_powerdown"])
+                                                         "query-cpus-fast", "system_powerdown",
+                                                         "chardev-add",
+                                                         "device-list-properties"])
 def _(command):
     _, client = start("soft", guests.spin(), "--preconfig")
     reply = client.execute(command)

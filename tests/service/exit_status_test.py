@@ -96,8 +96,15 @@ def _():
     Vm("soft", guests.powers_off(), "-no-shutdown", "-action", "shutdown=poweroff").expect_exit(0)
 
 
+@tap.test("-action takes QEMU's actions of devices that are not there",
+          each=["panic=none", "panic=exit-failure", "watchdog=inject-nmi",
+                "reboot=shutdown,panic=pause,watchdog=none,shutdown=poweroff"])
+def _(argument):
+    Vm("soft", guests.powers_off(), "-action", argument).expect_exit(0)
+
+
 @tap.test("-action refuses what it does not know",
-          each=["reboot=often", "internal-error=exit", "panic=none", "shutdown", "x=y"])
+          each=["reboot=often", "internal-error=exit", "panic=often", "watchdog=bark", "shutdown", "x=y"])
 def _(argument):
     result = run_to_end(["-nodefaults", "-action", argument])
     tap.equal((result.returncode, result.stderr.startswith(f"halcyond: -action {argument}: ")), (1, True),
