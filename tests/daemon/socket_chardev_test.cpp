@@ -159,14 +159,14 @@ protected:
         server_ = make(SocketChardevOptions{.path = path("s"), .server = true});
         client_.emplace(path("s"));
     }
-    /// Sends `text` with two descriptors: this directory and a pipe's writing end.
+    /// Sends `text` with two descriptors: a pipe's writing end and this directory.
     void send_descriptors(std::string_view text) {
         int ends[2];
         ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
         reader_.reset(ends[0]);
         const UniqueFd writer(ends[1]);
         const UniqueFd directory(::open(directory_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-        const int sent[2] = {directory.get(), writer.get()};
+        const int sent[2] = {writer.get(), directory.get()};
         iovec piece{.iov_base = const_cast<char*>(text.data()), .iov_len = text.size()};
         alignas(cmsghdr) char control[CMSG_SPACE(sizeof(sent))]{};
         msghdr message{};
@@ -193,16 +193,14 @@ protected:
     UniqueFd reader_;
 };
 
-TEST_F(DescriptorTest, ArriveInOrderAndCloseOnExec) {
+TEST_F(DescriptorTest, TheFirstOfAMessageArrivesAndClosesOnExec) {
     send_descriptors("two");
     ASSERT_TRUE(run_until([&] { return frontend_.input == "two"; }));
     const UniqueFd first = server_->take_descriptor();
-    const UniqueFd second = server_->take_descriptor();
     ASSERT_TRUE(first);
-    ASSERT_TRUE(second);
-    EXPECT_FALSE(server_->take_descriptor());
+    EXPECT_FALSE(server_->take_descriptor()) << "as in QEMU, the others are closed";
     EXPECT_EQ(fcntl(first.get(), F_GETFD), FD_CLOEXEC);
-    EXPECT_EQ(::write(second.get(), "x", 1), 1);
+    EXPECT_EQ(::write(first.get(), "x", 1), 1);
     char byte = 0;
     EXPECT_EQ(read(reader_.get(), &byte, 1), 1);
 }
