@@ -84,6 +84,10 @@ private:
         if (options.reconnect.count() < 0) {
             return Error("'reconnect' must not be negative");
         }
+        if (socket.telnet.value_or(false) || socket.tn3270.value_or(false)) {
+            return Error(std::string("'") + (socket.telnet.value_or(false) ? "telnet" : "tn3270") +
+                         "' is not supported; say false");
+        }
         if (socket.wait.value_or(false)) {
             return Error("'wait' would stop the monitor until a client comes; say false");
         }
@@ -107,7 +111,9 @@ private:
                                        .last_port = inet->data.to,
                                        .ipv4 = inet->data.ipv4.value_or(false),
                                        .ipv6 = inet->data.ipv6.value_or(false),
-                                       .nodelay = socket.nodelay.value_or(true)};
+                                       .nodelay = socket.nodelay.value_or(true),
+                                       .numeric = inet->data.numeric.value_or(false),
+                                       .keep_alive = inet->data.keep_alive.value_or(false)};
         } else if (const auto* passed = std::get_if<FdSocketAddressWrapper>(&address.branch)) {
             const std::string& name = passed->data.str;
             UniqueFd fd = context_.monitor(session_).descriptors().take(name);

@@ -102,6 +102,34 @@ def _():
               True, name)
 
 
+def tcp(host, port=0, **more):
+    of_address = {name: more.pop(name) for name in ("numeric", "keep-alive") if name in more}
+    address = {"type": "inet", "data": {"host": host, "port": str(port), **of_address}}
+    return backend("socket", addr=address, **more)
+
+
+@tap.test("chardev-add takes numeric, keep-alive, and that there is no telnet")
+def _():
+    client = started()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client.command("chardev-add", id="c",
+                       backend=tcp("127.0.0.1", server.getsockname()[1], server=False, numeric=True,
+                                   telnet=False, tn3270=False, **{"keep-alive": True}))
+        ours = server.getsockname()[1]
+        server.accept()[0].close()
+        tap.equal(str(ours) in filenames(client)["c"], True, "its name")
+    client.command("chardev-add", id="s",
+                   backend=tcp("127.0.0.1", server=True, wait=False, **{"keep-alive": True}))
+
+
+@tap.test("chardev-add says what it does not support", each=["telnet", "tn3270"])
+def _(what):
+    halcyond_only()
+    client = started()
+    expect_error(client, f"Failed to add chardev 'x': '{what}' is not supported; say false", "chardev-add",
+                 id="x", backend=tcp("127.0.0.1", server=True, wait=False, **{what: True}))
+
+
 REFUSED = [
     ("an id in use", ("n", backend("null")), "Chardev with id 'n' already exists"),
     ("a kind nobody has", ("x", backend("bogus")),
@@ -114,6 +142,8 @@ REFUSED = [
      "Failed to add chardev 'x': 'reconnect' option is incompatible with socket in server listen mode"),
     ("a ring buffer of an odd size", ("x", backend("ringbuf", size=1000)),
      "Failed to add chardev 'x': size of ringbuf chardev must be power of two"),
+    ("a name where an address was promised",
+     ("x", tcp("localhost", numeric=True, server=True, wait=False)), None),
     ("a descriptor nobody passed",
      ("x", backend("socket", addr={"type": "fd", "data": {"str": "f"}}, server=False)),
      "Failed to add chardev 'x': File descriptor named 'f' has not been found"),
