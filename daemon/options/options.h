@@ -109,6 +109,8 @@ struct ChardevOptions {
     std::variant<NullChardevOptions, SocketChardevOptions, StdioChardevOptions, FileChardevOptions,
                  PtyChardevOptions, RingbufChardevOptions>
         kind;
+    /// What output goes to as well.
+    std::optional<FileChardevOptions> log = {};
 };
 
 /// A QMP monitor (-mon mode=control, -qmp).
