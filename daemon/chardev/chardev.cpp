@@ -147,11 +147,13 @@ void Chardev::on_resume() {
 size_t Chardev::write(std::span<const std::byte> data) {
     const std::lock_guard lock(mutex_);
     if (!open_ || sink_) {
+        log(data);
         return data.size();
     }
     const size_t used = incoming_.size() + outgoing_bytes_;
     const size_t taken = std::min(data.size(), kOutputLimit - std::min(used, kOutputLimit));
     starved_ = starved_ || taken < data.size();
+    log(data.first(taken));
     if (taken != 0) {
         incoming_.insert(incoming_.end(), data.begin(),
                          data.begin() + static_cast<std::ptrdiff_t>(taken));
@@ -167,12 +169,25 @@ size_t Chardev::write_now(std::span<const std::byte> data) {
         return write(data);
     }
     size_t written = 0;
-    if (write_out(data, &written) == WriteStatus::kFailed) {
+    const WriteStatus status = write_out(data, &written);
+    log(data.first(written));
+    if (status == WriteStatus::kFailed) {
         // The front end must not hear of it from inside this call.
         post(&Chardev::on_output_failed);
         return data.size();
     }
     return written == data.size() ? written : written + write(data.subspan(written));
+}
+
+void Chardev::log(std::span<const std::byte> data) const {
+    while (log_ && !data.empty()) {
+        const ssize_t count = ::write(log_.get(), data.data(), data.size());
+        if (count >= 0) {
+            data = data.subspan(static_cast<size_t>(count));
+        } else if (errno != EINTR) {
+            return;
+        }
+    }
 }
 
 Result<void> Chardev::adopt_client(UniqueFd /*socket*/) {

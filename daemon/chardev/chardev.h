@@ -9,6 +9,7 @@
 #include <mutex>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/unique_fd.h"
@@ -42,6 +43,9 @@ public:
     [[nodiscard]] virtual std::string filename() const = 0;
     /// Whether a device or a monitor uses it.
     [[nodiscard]] bool has_frontend() const { return frontend_ != nullptr; }
+
+    /// What is written goes to `file`, too. Before any writing.
+    void set_log(UniqueFd file) { log_ = std::move(file); }
 
     [[nodiscard]] size_t write(std::span<const std::byte> data) override;
     void input_wanted() final;
@@ -97,6 +101,10 @@ protected:
     /// calls `on_peer_gone`.
     void close_stream();
 
+    /// Copies output that was taken to the log, if there is one; what that does not take (a full
+    /// disk) is lost. Any thread.
+    void log(std::span<const std::byte> data) const;
+
     /// The input has ended: the peer closed its side, or reading failed. By default the output
     /// stays usable. Reading goes on only if this calls `resume_input`.
     virtual void on_input_end() {}
@@ -147,6 +155,7 @@ private:
     }
 
     std::string id_;
+    UniqueFd log_;  ///< none without
     MainLoop& loop_;
     CharFrontend* frontend_ = nullptr;
     std::function<void()> on_drained_;

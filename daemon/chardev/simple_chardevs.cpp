@@ -18,9 +18,15 @@ NullChardev::NullChardev(std::string id, MainLoop& loop) : Chardev(std::move(id)
     open_sink();
 }
 
-Result<std::unique_ptr<Chardev>> FileChardev::create(std::string id,
-                                                     const FileChardevOptions& options,
-                                                     MainLoop& loop) {
+namespace {
+
+bool is_regular(const UniqueFd& file) {
+    struct stat status {};
+    return fstat(file.get(), &status) == 0 && S_ISREG(status.st_mode);
+}
+
+/// Opens the path, or takes the descriptor, so that nobody waits who writes.
+Result<UniqueFd> open_output(const FileChardevOptions& options) {
     // Non-blocking matters for a FIFO or a device; a FIFO that nobody reads is refused.
     const int flags = O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK |
                       (options.append ? O_APPEND : O_TRUNC);
@@ -28,14 +34,21 @@ Result<std::unique_ptr<Chardev>> FileChardev::create(std::string id,
     if (!file) {
         return Error::from_errno("cannot open '" + options.path + "'");
     }
-    struct stat status {};
-    const bool regular = fstat(file.get(), &status) == 0 && S_ISREG(status.st_mode);
-    if (!regular) {
+    if (!is_regular(file)) {
         // A pipe that a client passed must not hold up the main thread.
         fcntl(file.get(), F_SETFL, fcntl(file.get(), F_GETFL) | O_NONBLOCK);
     }
+    return file;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Chardev>> FileChardev::create(std::string id,
+                                                     const FileChardevOptions& options,
+                                                     MainLoop& loop) {
+    UniqueFd file = TRY(open_output(options));
     auto chardev = std::unique_ptr<FileChardev>(
-        new FileChardev(std::move(id), loop, regular ? file.get() : -1));
+        new FileChardev(std::move(id), loop, is_regular(file) ? file.get() : -1));
     TRY(chardev->open_stream(UniqueFd(), std::move(file)));
     return std::unique_ptr<Chardev>(std::move(chardev));
 }
@@ -44,6 +57,7 @@ size_t FileChardev::write(std::span<const std::byte> data) {
     if (regular_file_ < 0) {
         return Chardev::write(data);
     }
+    log(data);
     for (size_t done = 0; done < data.size() && failure_.load(std::memory_order_relaxed) == 0;) {
         const ssize_t count = ::write(regular_file_, data.data() + done, data.size() - done);
         if (count >= 0) {
@@ -69,6 +83,7 @@ RingbufChardev::RingbufChardev(std::string id, const RingbufChardevOptions& opti
 
 size_t RingbufChardev::write(std::span<const std::byte> data) {
     const std::lock_guard lock(ring_mutex_);
+    log(data);
     for (const std::byte byte : data) {
         ring_[produced_++ & (ring_.size() - 1)] = byte;
     }
@@ -115,11 +130,13 @@ struct ChardevFactory {
 }  // namespace
 
 Result<std::unique_ptr<Chardev>> create_chardev(const ChardevOptions& options, MainLoop& loop) {
+    Result<UniqueFd> log = options.log ? open_output(*options.log) : UniqueFd();
     Result<std::unique_ptr<Chardev>> chardev =
         std::visit(ChardevFactory{options, loop}, options.kind);
-    if (!chardev) {
-        return std::move(chardev).error().with_context(options.origin);
+    if (!chardev || !log) {
+        return Error(chardev ? log.error() : chardev.error()).with_context(options.origin);
     }
+    (*chardev)->set_log(*std::move(log));
     return chardev;
 }
 

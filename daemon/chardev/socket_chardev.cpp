@@ -119,6 +119,10 @@ Result<void> SocketChardev::adopt_peer(UniqueFd socket) {
         peer_name_ = describe_address(peer).substr(kTcpPrefix.size());
         const int nodelay = options_.inet && !options_.inet->nodelay ? 0 : 1;
         setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &nodelay, sizeof(nodelay));
+        const int keep_alive = options_.inet && options_.inet->keep_alive ? 1 : 0;
+        if (keep_alive != 0) {  // an inherited socket keeps its own
+            setsockopt(socket.get(), SOL_SOCKET, SO_KEEPALIVE, &keep_alive, sizeof(keep_alive));
+        }
     }
     log_peer(socket.get());
     if (!options_.websocket) {

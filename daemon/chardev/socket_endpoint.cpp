@@ -92,7 +92,8 @@ Result<SocketEndpoint> SocketEndpoint::resolve(const SocketChardevOptions& optio
 Result<void> SocketEndpoint::look_up() {
     const InetOptions& inet = *options_.inet;
     addrinfo hints{};
-    hints.ai_flags = AI_NUMERICSERV | (options_.server ? AI_PASSIVE : 0);
+    hints.ai_flags =
+        AI_NUMERICSERV | (options_.server ? AI_PASSIVE : 0) | (inet.numeric ? AI_NUMERICHOST : 0);
     hints.ai_family = inet.ipv4 == inet.ipv6 ? AF_UNSPEC : inet.ipv4 ? AF_INET : AF_INET6;
     hints.ai_socktype = SOCK_STREAM;
     addrinfo* found = nullptr;

@@ -4,6 +4,8 @@
 
 #include <bit>
 #include <span>
+#include <type_traits>
+#include <variant>
 
 #include "daemon/chardev/kinds.h"
 #include "daemon/command_context.h"
@@ -50,13 +52,33 @@ public:
         return Error("no such kind of character device");
     }
 
+    /// What all kinds take: logfile and logappend.
+    Result<std::optional<FileChardevOptions>> convert_log(const ChardevBackend& backend) {
+        using Log = std::optional<FileChardevOptions>;
+        return std::visit(
+            [this]<typename Branch>(const Branch& branch) -> Result<Log> {
+                if constexpr (!std::is_same_v<Branch, std::monostate>) {
+                    if (branch.data.logfile) {
+                        return Log(TRY(
+                            output(*branch.data.logfile, branch.data.logappend.value_or(false))));
+                    }
+                }
+                return Log();
+            },
+            backend.branch);
+    }
+
 private:
-    Result<Kind> file(const ChardevFile& file) {
-        FileChardevOptions options{.path = file.out, .append = file.append.value_or(false)};
-        if (const std::optional<int64_t> set = DescriptorSets::set_of(file.out)) {
+    Result<FileChardevOptions> output(const std::string& path, bool append) {
+        FileChardevOptions options{.path = path, .append = append};
+        if (const std::optional<int64_t> set = DescriptorSets::set_of(path)) {
             options.fd = TRY(context_.descriptor_sets().open(*set, O_WRONLY)).release();
         }
-        return Kind(options);
+        return options;
+    }
+
+    Result<Kind> file(const ChardevFile& file) {
+        return Kind(TRY(output(file.out, file.append.value_or(false))));
     }
 
     static Result<Kind> ringbuf(const ChardevRingbuf& ringbuf) {
@@ -84,6 +106,10 @@ private:
         if (options.reconnect.count() < 0) {
             return Error("'reconnect' must not be negative");
         }
+        if (socket.telnet.value_or(false) || socket.tn3270.value_or(false)) {
+            return Error(std::string("'") + (socket.telnet.value_or(false) ? "telnet" : "tn3270") +
+                         "' is not supported; say false");
+        }
         if (socket.wait.value_or(false)) {
             return Error("'wait' would stop the monitor until a client comes; say false");
         }
@@ -107,7 +133,9 @@ private:
                                        .last_port = inet->data.to,
                                        .ipv4 = inet->data.ipv4.value_or(false),
                                        .ipv6 = inet->data.ipv6.value_or(false),
-                                       .nodelay = socket.nodelay.value_or(true)};
+                                       .nodelay = socket.nodelay.value_or(true),
+                                       .numeric = inet->data.numeric.value_or(false),
+                                       .keep_alive = inet->data.keep_alive.value_or(false)};
         } else if (const auto* passed = std::get_if<FdSocketAddressWrapper>(&address.branch)) {
             const std::string& name = passed->data.str;
             UniqueFd fd = context_.monitor(session_).descriptors().take(name);
@@ -126,11 +154,18 @@ private:
 Result<ChardevOptions> to_options(CommandContext& context, Session& session, const std::string& id,
                                   const ChardevBackend& backend) {
     const std::string origin = "Failed to add chardev '" + id + "'";
-    Result<Converter::Kind> kind = Converter(context, session).convert(backend);
+    Converter converter(context, session);
+    Result<std::optional<FileChardevOptions>> log = converter.convert_log(backend);
+    if (!log) {
+        return std::move(log).error().with_context(origin);
+    }
+    Result<Converter::Kind> kind = converter.convert(backend);
     if (!kind) {
+        const UniqueFd unused(*log ? (*log)->fd : -1);
         return std::move(kind).error().with_context(origin);
     }
-    return ChardevOptions{.id = id, .origin = origin, .kind = *std::move(kind)};
+    return ChardevOptions{
+        .id = id, .origin = origin, .kind = *std::move(kind), .log = *std::move(log)};
 }
 
 ChardevReturn describe(const Chardev& made) {

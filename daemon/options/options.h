@@ -47,6 +47,10 @@ struct InetOptions {
     bool ipv6 = false;
     /// Small messages are not delayed (TCP_NODELAY): a reply is one write, and its reader waits.
     bool nodelay = true;
+    /// The host is an address, which is not looked up.
+    bool numeric = false;
+    /// An idle connection is probed (SO_KEEPALIVE).
+    bool keep_alive = false;
 };
 
 /// -chardev socket: a Unix socket, or a TCP socket with `inet`. An inherited descriptor replaces
@@ -105,6 +109,8 @@ struct ChardevOptions {
     std::variant<NullChardevOptions, SocketChardevOptions, StdioChardevOptions, FileChardevOptions,
                  PtyChardevOptions, RingbufChardevOptions>
         kind;
+    /// What output goes to as well.
+    std::optional<FileChardevOptions> log = {};
 };
 
 /// A QMP monitor (-mon mode=control, -qmp).

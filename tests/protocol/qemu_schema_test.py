@@ -21,10 +21,9 @@ RECORD = json.loads(pathlib.Path(__file__).with_name("qemu_schema.json").read_te
 LACKING_BACKENDS = """braille console dbus msmouse mux parallel pipe qemu-vdagent serial spiceport
     spicevmc testdev udp vc wctablet""".split()
 LACKING_BACKEND_MEMBERS = {  # by the kind of back end
-    "file": ("logfile", "logappend", "in"),
-    "socket": ("logfile", "logappend", "tls-creds", "tls-authz", "telnet", "tn3270"),
-    **{kind: ("logfile", "logappend") for kind in ("pty", "null", "stdio", "ringbuf", "memory")}}
-LACKING_INET_MEMBERS = ("numeric", "keep-alive", "mptcp")
+    "file": ("in",),
+    "socket": ("tls-creds", "tls-authz")}
+LACKING_INET_MEMBERS = ("mptcp",)
 LACKING_OBJECTS = """authz-list authz-listfile authz-pam authz-simple can-bus can-host-socketcan
     colo-compare cryptodev-backend cryptodev-backend-builtin cryptodev-backend-lkcf
     cryptodev-vhost-user dbus-vmstate filter-buffer filter-dump filter-mirror filter-redirector

@@ -102,6 +102,68 @@ def _():
               True, name)
 
 
+def tcp(host, port=0, **more):
+    of_address = {name: more.pop(name) for name in ("numeric", "keep-alive") if name in more}
+    address = {"type": "inet", "data": {"host": host, "port": str(port), **of_address}}
+    return backend("socket", addr=address, **more)
+
+
+@tap.test("chardev-add takes numeric, keep-alive, and that there is no telnet")
+def _():
+    client = started()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client.command("chardev-add", id="c",
+                       backend=tcp("127.0.0.1", server.getsockname()[1], server=False, numeric=True,
+                                   telnet=False, tn3270=False, **{"keep-alive": True}))
+        ours = server.getsockname()[1]
+        server.accept()[0].close()
+        tap.equal(str(ours) in filenames(client)["c"], True, "its name")
+    client.command("chardev-add", id="s",
+                   backend=tcp("127.0.0.1", server=True, wait=False, **{"keep-alive": True}))
+
+
+@tap.test("chardev-add says what it does not support", each=["telnet", "tn3270"])
+def _(what):
+    halcyond_only()
+    client = started()
+    expect_error(client, f"Failed to add chardev 'x': '{what}' is not supported; say false", "chardev-add",
+                 id="x", backend=tcp("127.0.0.1", server=True, wait=False, **{what: True}))
+
+
+@tap.test("output goes to a device's logfile, too", each=["null", "ringbuf", "file", "socket", "fdset"])
+def _(kind):
+    halcyond_only()
+    directory = temporary_directory()
+    log, other = os.path.join(directory, "log"), os.path.join(directory, "other")
+    with open(log, "wb") as file:
+        file.write(b"before ")
+    _, client = start("soft", guests.prints("by log"), "-S", "-chardev", "null,id=c",
+                      *debugcon_options("chardev:c"))
+    options = {"logfile": log, "logappend": True}
+    if kind == "fdset":
+        with open(log, "ab") as file:
+            number = send_with_fd(client, file.fileno(), "add-fd")["return"]["fdset-id"]
+        options["logfile"] = f"/dev/fdset/{number}"
+    what = {"null": backend("null", **options), "ringbuf": backend("ringbuf", **options),
+            "fdset": backend("null", **options), "file": backend("file", out=other, **options),
+            "socket": unix(other, wait=False, **options)}[kind]
+    client.command("chardev-change", id="c", backend=what)
+    client.command("cont")
+    wait_text(log, "before by log")
+    if kind == "file":
+        wait_text(other, "by log")
+
+
+@tap.test("without logappend a logfile is emptied")
+def _():
+    client = started()
+    path = os.path.join(temporary_directory(), "log")
+    with open(path, "wb") as file:
+        file.write(b"before")
+    client.command("chardev-add", id="n", backend=backend("null", logfile=path))
+    tap.equal(read_file(path), b"")
+
+
 REFUSED = [
     ("an id in use", ("n", backend("null")), "Chardev with id 'n' already exists"),
     ("a kind nobody has", ("x", backend("bogus")),
@@ -114,6 +176,9 @@ REFUSED = [
      "Failed to add chardev 'x': 'reconnect' option is incompatible with socket in server listen mode"),
     ("a ring buffer of an odd size", ("x", backend("ringbuf", size=1000)),
      "Failed to add chardev 'x': size of ringbuf chardev must be power of two"),
+    ("a name where an address was promised",
+     ("x", tcp("localhost", numeric=True, server=True, wait=False)), None),
+    ("a log that cannot be opened", ("x", backend("null", logfile="/nonexistent/x")), None),
     ("a descriptor nobody passed",
      ("x", backend("socket", addr={"type": "fd", "data": {"str": "f"}}, server=False)),
      "Failed to add chardev 'x': File descriptor named 'f' has not been found"),
