@@ -9,6 +9,7 @@ import os
 import pathlib
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 
@@ -84,14 +85,16 @@ class Container:
     def boot(self):
         log = self.directory / "log"
         name = f"halcyon-test-{os.getpid()}"
-        self.control_groups = own_control_groups(name)
+        try:
+            self.control_groups = own_control_groups(name)
+        except OSError as error:
+            raise Unavailable(f"no control group can be made: {error}") from None
         move = "".join(f"echo $$ >{group}/cgroup.procs && " for group in self.control_groups)
-        devices = [f"--bind={device}" for device in ("/dev/kvm",) if os.path.exists(device)]
         with open(log, "wb") as output:
             self.process = subprocess.Popen(
                 ["sh", "-c", f'{move} exec "$@"', "sh", "systemd-nspawn", "--directory=/", "--volatile=yes", "--register=no",
                  "--keep-unit", "--private-network", f"--machine={name}", "--notify-ready=yes",
-                 "--console=pipe", f"--bind-ro={self.installed}:{PREFIX}", *devices, "--boot",
+                 "--console=pipe", f"--bind-ro={self.installed}:{PREFIX}", "--boot",
                  "systemd.firstboot=off"], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 env={**os.environ, **self.manager.environment})
         try:
@@ -103,9 +106,16 @@ class Container:
             self.process.wait()
             last = log.read_text(errors="replace").strip().splitlines()[-1:]
             raise Unavailable(f"systemd does not boot in a container: {' '.join(last)}") from None
-        if devices:
-            self.output("sh", "-c", "chgrp kvm /dev/kvm && chmod 660 /dev/kvm")
         self.output("systemd-sysusers")
+        if os.path.exists("/dev/kvm"):
+            self.make_device("/dev/kvm", "kvm")
+
+    def make_device(self, device, group):
+        """A node of the container's own for a device of the host's, whose node stays as it is."""
+        made = self.path(device)
+        os.mknod(made, stat.S_IFCHR, os.stat(device).st_rdev)
+        os.chown(made, 0, int(self.output("getent", "group", group).split(":")[2]))
+        os.chmod(made, 0o660)
 
     def run(self, *command, **keywords):
         """A finished command, inside."""
